@@ -1,0 +1,268 @@
+r"""In-context binary classification: which of two patterns carries the query (Li et al., ICML 2024).
+
+A prompt belongs to a task (a, b): pattern a is labelled +1, pattern b is labelled -1. Of its ``length``
+examples a fraction ``alpha`` carries a or b; the others carry some other pattern and a random label. Every
+input adds to its relevant pattern a multiple of an irrelevant one::
+
+    pattern     a   c   b   a   d   b | a        x_i = mu_j + kappa nu_k,  kappa ~ U(-kappa_max, kappa_max)
+    label       +   -   -   +   +   - | 0        y_i = +q or -q;  p_i = (x_i; y_i)
+    relevant    x   .   .   x   .   . |          target +1
+"""
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from synthetic_tasks import patterns
+from synthetic_tasks.task import Batch
+from synthetic_tasks.threefry import fold
+from synthetic_tasks.value import (
+    Varying,
+    require_between,
+    require_choice,
+    require_count,
+    value,
+)
+
+Pair = tuple[int, int]  # (the pattern labelled +1, the pattern labelled -1)
+
+
+class World(NamedTuple):
+    """What one member keeps for life."""
+
+    relevant: Float[Tensor, "*m j d"]  # mu, in-domain-relevant (IDR) patterns, of norm beta
+    irrelevant: Float[Tensor, "*m k d"]  # nu, in-domain-irrelevant (IDI) patterns, of norm beta
+    label: Float[Tensor, "*m y"]  # q, of norm 1
+    tasks: Int[Tensor, "*m t 2"]
+    alpha: Float[Tensor, "*m"]
+    kappa: Float[Tensor, "*m"]
+
+
+class Latent(NamedTuple):
+    """What the generator knows of each prompt and no model may see."""
+
+    task: Int[Tensor, "*b 2"]  # the patterns labelled +1 and -1
+    pattern: Int[Tensor, "*b n"]  # the relevant pattern in each column, the query's last
+    label: Float[Tensor, "*b l"]  # the sign of each example's label
+    relevant: Bool[Tensor, "*b l"]  # whether an example carries the query's pattern
+
+
+@value
+class InContextClassification:
+    """In-context binary classification prompts, every knob of the setting.
+
+    ``tasks`` is ``"cyclic"`` (pattern i against i + 1: the smallest set that covers), ``"all"``,
+    ``"unseen"`` (all but the cyclic ones) or a list of pairs. Raises ``ValueError`` for numbers outside
+    their range and for a task set that does not show every pattern with both labels equally often,
+    unless ``coverage="violated"`` says that this is meant.
+    """
+
+    revision: ClassVar[int] = 1
+
+    relevant: int = 6  # M1
+    irrelevant: int = 24  # M2; d_X = M1 + M2
+    label_width: int = 30  # d_Y
+    length: int = 20  # l
+    alpha: Varying[float] = 0.8
+    kappa: Varying[float] = 0.5  # kappa_max
+    beta: Varying[float] = 3.0  # (ours)
+    tasks: str | tuple[Pair, ...] = "cyclic"
+    coverage: str = "required"
+
+    def __post_init__(self) -> None:
+        require_count("relevant (M1)", self.relevant, 3)
+        require_count("irrelevant (M2)", self.irrelevant, 1)
+        require_count("label_width", self.label_width, 1)
+        require_count("length", self.length, 1)
+        require_between("alpha", self.alpha, 0, 1, above=True)
+        require_between("kappa", self.kappa, 0, math.inf)
+        require_between("beta", self.beta, 0, math.inf, above=True)
+        require_choice("coverage", self.coverage, ("required", "violated"))
+        _check_coverage(self.pairs, self.relevant, self.coverage)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The task set as ordered pairs."""
+        return task_set(self.tasks, self.relevant)
+
+    @property
+    def width(self) -> int:
+        """d_X, the dimension of an input."""
+        return self.relevant + self.irrelevant
+
+    @property
+    def uniforms(self) -> int:
+        """Two for each column: its pattern and label; its irrelevant pattern and kappa."""
+        return 2 * (self.length + 1)
+
+    def world(self, key: Int[Tensor, " 2"]) -> World:
+        """Patterns and label vector of the member with this key, float64."""
+        dictionary = patterns.dictionary(fold(key, 0), self.width, self.width, self.beta)
+        return World(
+            relevant=dictionary[: self.relevant],
+            irrelevant=dictionary[self.relevant :],
+            label=patterns.dictionary(fold(key, 1), 1, self.label_width, 1.0)[0],
+            tasks=torch.tensor(self.pairs),
+            alpha=torch.tensor(self.alpha, dtype=torch.float64),
+            kappa=torch.tensor(self.kappa, dtype=torch.float64),
+        )
+
+    def draw(self, world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
+        """One batch of prompts."""
+        return draw(world, uniforms)
+
+
+@value
+class OutOfDomain:
+    r"""The trained task on patterns it has not seen: mixtures of the IDR ones.
+
+    The IDR patterns are paired, and each pair makes one out-of-domain-relevant (ODR) pattern
+    :math:`\mu' = \sqrt{1 - r^2} \sum_i k_i \mu_i + r \nu`, with coefficient sum
+    :math:`S_1 = \sum_i k_i` and, for ``outside`` = r > 0, a part along an IDI pattern of its own, outside
+    the span of the IDR ones. The out-of-domain-irrelevant (ODI) patterns are a random rotation of the
+    remaining IDI ones. All ordered pairs of ODR patterns are tasks.
+
+    ``pairing`` is ``"drawn"`` (uniformly, for each key), or a list of disjoint pairs; ``alpha``,
+    ``length`` and ``kappa`` are those of the trained task unless given.
+    """
+
+    revision: ClassVar[int] = 1
+
+    trained: InContextClassification
+    coefficient_sum: Varying[float] = 1.0  # S_1
+    outside: Varying[float] = 0.0  # r
+    pairing: str | tuple[Pair, ...] = "drawn"
+
+    def __post_init__(self) -> None:
+        patterns.coefficients(2, self.coefficient_sum)
+        require_between("outside", self.outside, 0, 1)
+        if isinstance(self.pairing, str):
+            require_choice("pairing", self.pairing, ("drawn",))
+        count = self.trained.relevant // 2 if self.pairing == "drawn" else len(self.pairing)
+        if count < 3:
+            raise ValueError(
+                f"{count} pairs of relevant patterns, but a task needs at least 3 (M1 of at least 6)"
+            )
+        if self.trained.irrelevant <= count:
+            raise ValueError(
+                f"irrelevant (M2) is {self.trained.irrelevant}, but out of domain it must exceed the "
+                f"{count} pairs"
+            )
+
+    @property
+    def uniforms(self) -> int:
+        """As for the trained task."""
+        return self.trained.uniforms
+
+    def pairs(self, key: Int[Tensor, " 2"]) -> Int[Tensor, "o 2"]:
+        """The IDR patterns that each ODR pattern of the member with this key mixes."""
+        if self.pairing == "drawn":
+            return patterns.random_pairs(fold(key, 2), self.trained.relevant)
+        return torch.tensor(self.pairing)
+
+    def world(self, key: Int[Tensor, " 2"]) -> World:
+        """The trained member's world with its patterns mixed."""
+        trained = self.trained.world(key)
+        pairs = self.pairs(key)
+        mixed = patterns.mixtures(trained.relevant, pairs, self.coefficient_sum)
+        outside, rest = trained.irrelevant[: len(pairs)], trained.irrelevant[len(pairs) :]
+        inside = math.sqrt(1 - self.outside**2)
+        return trained._replace(
+            relevant=inside * mixed + self.outside * outside,
+            irrelevant=patterns.rotate(fold(key, 3), rest),
+            tasks=torch.tensor(task_set("all", len(pairs))),
+        )
+
+    def draw(self, world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
+        """One batch of prompts."""
+        return draw(world, uniforms)
+
+
+def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
+    """Prompts of any world of this family; the task set and the labels are balanced in expectation."""
+    columns, noise = uniforms.chunk(2, dim=-1)
+    which, _ = _split(columns[:, -1], 2 * len(world.tasks))  # a task, and one of its two patterns
+    task = world.tasks[which // 2]
+    positive = which % 2 == 0
+    query = torch.where(positive, task[:, 0], task[:, 1])
+    context, label = _context(columns[:, :-1], task, world)
+    pattern = torch.cat([context, query[:, None]], dim=1)
+    target = _sign(positive, uniforms.dtype)
+
+    k, rest = _split(noise, len(world.irrelevant))
+    kappa = (2 * rest - 1) * world.kappa
+    x = world.relevant[pattern] + kappa[..., None] * world.irrelevant[k]
+    y = torch.nn.functional.pad(label, (0, 1))[..., None] * world.label
+    return Batch(
+        prompt=torch.cat([x, y], dim=-1),
+        mask=torch.ones_like(pattern, dtype=torch.bool),
+        target=target,
+        latent=Latent(task, pattern, label, context == query[:, None]),
+    )
+
+
+def task_set(name: str | tuple[Pair, ...], count: int) -> tuple[Pair, ...]:
+    """The ordered pairs of ``count`` patterns that a name stands for; a list is checked and returned."""
+    everything = tuple((a, b) for a in range(count) for b in range(count) if a != b)
+    if not isinstance(name, str):
+        return _checked(name, count)
+    require_choice("tasks", name, ("cyclic", "all", "unseen"))
+    cyclic = tuple((a, (a + 1) % count) for a in range(count))
+    chosen = {"cyclic": cyclic, "all": everything}
+    return chosen.get(name) or tuple(pair for pair in everything if pair not in cyclic)
+
+
+def _context(
+    u: Float[Tensor, "b l"], task: Int[Tensor, "b 2"], world: World
+) -> tuple[Int[Tensor, "b l"], Float[Tensor, "b l"]]:
+    """Pattern and label sign of each example: a, b, or one of the others with a random label."""
+    first, second = task[:, :1], task[:, 1:]
+    others = len(world.relevant) - 2
+    half = world.alpha / 2
+    # Where u >= alpha, what is left of it is uniform again; elsewhere this value is not used.
+    left = ((u - world.alpha) / (1 - world.alpha).clamp(min=1e-6)).clamp(0, 1 - 2**-23)
+    cell, _ = _split(left, 2 * others)
+    other = cell // 2
+    other = other + (other >= torch.minimum(first, second))
+    other = other + (other >= torch.maximum(first, second))
+    pattern = torch.where(u < half, first, torch.where(u < world.alpha, second, other))
+    positive = torch.where(u < world.alpha, u < half, cell % 2 == 0)
+    return pattern, _sign(positive, u.dtype)
+
+
+def _split(u: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """One uniform as an integer below ``cells`` and, independent of it, a uniform again."""
+    scaled = u * cells
+    cell = scaled.floor()
+    return cell.long(), scaled - cell
+
+
+def _sign(positive: Tensor, dtype: torch.dtype) -> Tensor:
+    return 2 * positive.to(dtype) - 1
+
+
+def _checked(pairs: tuple[Pair, ...], count: int) -> tuple[Pair, ...]:
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= j < count for j in pair):
+            raise ValueError(
+                f"tasks hold {pair}, but a task is an ordered pair of two patterns in 0..{count - 1}"
+            )
+    if not pairs or len(set(pairs)) != len(pairs):
+        raise ValueError(f"tasks are {pairs}, but must be distinct pairs, at least one")
+    return pairs
+
+
+def _check_coverage(pairs: tuple[Pair, ...], count: int, coverage: str) -> None:
+    if coverage == "violated":
+        return
+    for j in range(count):
+        plus, minus = sum(a == j for a, _ in pairs), sum(b == j for _, b in pairs)
+        if plus == 0 or plus != minus:
+            raise ValueError(
+                f"the task set shows pattern {j} {plus} times as +1 and {minus} times as -1, but must "
+                "show each pattern with both labels equally often "
+                '(or say coverage="violated")'
+            )

@@ -1,0 +1,70 @@
+"""Orthogonal pattern dictionaries, and out-of-domain mixtures of them with a chosen coefficient sum."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from synthetic_tasks.threefry import normals, uniforms
+
+
+def dictionary(
+    key: Int[Tensor, " 2"], count: int, width: int, norm: float
+) -> Float[Tensor, "j d"]:
+    """``count`` mutually orthogonal rows of length ``norm`` in a uniformly random orientation, float64."""
+    if count > width:
+        raise ValueError(f"{count} orthogonal patterns do not fit into {width} dimensions")
+    return norm * _orthogonal(key, width)[:count]
+
+
+def rotate(key: Int[Tensor, " 2"], patterns: Float[Tensor, "j d"]) -> Float[Tensor, "j d"]:
+    """Another orthogonal dictionary with the same span and norm, uniformly random."""
+    return _orthogonal(key, len(patterns)) @ patterns
+
+
+def coefficients(size: int, coefficient_sum: float) -> Float[Tensor, " g"]:
+    r"""Unit-norm mixture coefficients k of ``size`` patterns with :math:`\sum_i k_i = S_1`.
+
+    .. math:: k = \frac{S_1}{g} \mathbf 1 + \sqrt{1 - S_1^2 / g}\; v, \qquad v \perp \mathbf 1, |v| = 1,
+
+    with v along :math:`e_1 - \mathbf 1 / g`; for pairs this is :math:`(S_1 \pm \sqrt{2 - S_1^2}) / 2`.
+    Raises ``ValueError`` outside the feasible range :math:`|S_1| \le \sqrt g`.
+    """
+    limit = math.sqrt(size)
+    if not abs(coefficient_sum) <= limit:
+        raise ValueError(
+            f"coefficient_sum is {coefficient_sum}, but a unit mixture of {size} orthogonal patterns "
+            f"has S_1 in [{-limit:.4g}, {limit:.4g}]"
+        )
+    even = torch.ones(size, dtype=torch.float64) / size
+    if size == 1:
+        return even * coefficient_sum
+    odd = torch.eye(size, dtype=torch.float64)[0] - even
+    return coefficient_sum * even + math.sqrt(1 - coefficient_sum**2 / size) * odd / odd.norm()
+
+
+def mixtures(
+    patterns: Float[Tensor, "j d"], groups: Int[Tensor, "o g"], coefficient_sum: float
+) -> Float[Tensor, "o d"]:
+    r"""Out-of-domain patterns :math:`\mu'_o = \sum_i k_i \mu_{o_i}`, one for each disjoint group.
+
+    They are mutually orthogonal and as long as the patterns. Raises as ``coefficients`` does, and
+    ``ValueError`` for groups that share a pattern.
+    """
+    if groups.unique().numel() != groups.numel():
+        raise ValueError(f"groups are {groups.tolist()}, but no pattern may occur twice")
+    k = coefficients(groups.shape[1], coefficient_sum).to(patterns.dtype)
+    return torch.einsum("g, o g d -> o d", k, patterns[groups])
+
+
+def random_pairs(key: Int[Tensor, " 2"], count: int) -> Int[Tensor, "o 2"]:
+    """A uniformly random pairing of ``count`` patterns; of an odd count one is left out."""
+    order = uniforms(key, (count,), torch.float64).argsort()
+    return order[: count // 2 * 2].unflatten(0, (-1, 2))
+
+
+def _orthogonal(key: Int[Tensor, " 2"], width: int) -> Float[Tensor, "d d"]:
+    """A Haar-distributed orthogonal matrix: QR of a Gaussian one, with the signs of R taken out."""
+    q, r = torch.linalg.qr(normals(key, (width, width), torch.float64))
+    return q * r.diagonal().sign()

@@ -1,0 +1,80 @@
+"""Counter-based random numbers: every uniform is a function of (key, index), on any device.
+
+Threefry-2x32 with twenty rounds (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011) in integer tensor operations. It runs inside a compiled step, has no state to store, and gives the
+same bits however many keys are evaluated at once. Words are 32-bit values held in int64, because the
+sums of the cipher then never overflow.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_PARITY = 0x1BD11BDA  # Threefish key-schedule constant C240, 32-bit form
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_BITS = 23  # a float32 in (0, 1) holds 23 random bits and the half that keeps it off the ends
+
+# What a key is folded with first, so that no two uses of one seed share a number.
+STREAMS = {"world": 1, "train": 2, "evaluation": 3, "init": 4, "probe": 5}
+
+
+def threefry2x32(
+    key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Two output words for two key words and two counter words, broadcast against each other."""
+    schedule = (*key, key[0] ^ key[1] ^ _PARITY)
+    first, second = (counter[0] + key[0]) & _WORD, (counter[1] + key[1]) & _WORD
+    for block in range(5):
+        for rotation in _ROTATIONS[block % 2]:
+            first = (first + second) & _WORD
+            second = ((second << rotation) | (second >> (32 - rotation))) & _WORD ^ first
+        first = (first + schedule[(block + 1) % 3]) & _WORD
+        second = (second + schedule[(block + 2) % 3] + block + 1) & _WORD
+    return first, second
+
+
+def key_of(seed: int) -> Int[Tensor, " 2"]:
+    """The root key of a seed. Raises ``ValueError`` unless ``0 <= seed < 2**63``."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}, but must lie in [0, 2**63)")
+    return torch.tensor([seed >> 32, seed & _WORD], dtype=torch.int64)
+
+
+def fold(key: Int[Tensor, "*k 2"], number: int | Int[Tensor, "*k"]) -> Int[Tensor, "*k 2"]:
+    """A new key for each (key, number); numbers lie in [0, 2**32)."""
+    number = torch.as_tensor(number, dtype=torch.int64, device=key.device)
+    return torch.stack(
+        threefry2x32((key[..., 0], key[..., 1]), (number, torch.zeros_like(number))), dim=-1
+    )
+
+
+def stream(seed: int, name: str) -> Int[Tensor, " 2"]:
+    """The key of one use of a seed: ``world``, ``train``, ``evaluation``, ``init`` or ``probe``."""
+    if name not in STREAMS:
+        raise ValueError(f"stream is {name!r}, but must be one of {', '.join(STREAMS)}")
+    return fold(key_of(seed), STREAMS[name])
+
+
+def uniforms(
+    key: Int[Tensor, "*k 2"], shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "..."]:
+    """Independent uniforms on the open interval (0, 1), of ``shape`` for each key.
+
+    They are the midpoints of 2**23 cells, the same numbers in float32 as in float64, so that ``floor(n * u)``
+    is below ``n`` in either precision and a run sees the same data whatever its dtype.
+    """
+    count = torch.Size(shape).numel()
+    pairs = (count + 1) // 2
+    index = torch.arange(pairs, device=key.device)
+    low, high = threefry2x32((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
+    words = torch.cat([low, high], dim=-1)[..., :count]
+    cells = (words >> (32 - _BITS)).to(dtype)
+    return ((cells + 0.5) * 2.0**-_BITS).unflatten(-1, shape)
+
+
+def normals(
+    key: Int[Tensor, "*k 2"], shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "..."]:
+    """Independent standard normals, by the inverse distribution function (so within 5.3 of zero)."""
+    return torch.special.ndtri(uniforms(key, shape, torch.float64)).to(dtype)

@@ -1,0 +1,126 @@
+"""Values: frozen, keyword-only descriptions that can say what fixes them and what is wrong with them."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from functools import wraps
+from numbers import Integral, Real
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
+
+import numpy as np
+
+T = TypeVar("T")
+
+# A scalar that may differ between the members of one ensemble: it reaches the program as a number in a
+# tensor. Every other field fixes the program itself, its shapes above all.
+Varying = Annotated[T, "varying"]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def value(cls: type[T]) -> type[T]:
+    """A frozen keyword-only dataclass; numpy scalars and lists are taken as plain numbers and tuples.
+
+    Construction raises ``TypeError`` for an unknown field and names the nearest known one.
+    """
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    known = [field.name for field in fields(made)]
+    plain_init = made.__init__
+
+    @wraps(plain_init)
+    def init(self: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise TypeError(f"{cls.__name__} has no field {name!r}{meant(name, known)}")
+        plain_init(self, **{name: _plain(item) for name, item in given.items()})
+
+    type.__setattr__(made, "__init__", init)
+    return made
+
+
+def meant(name: str, known: list[str]) -> str:
+    """The end of an error line about an unknown name: the nearest known one, and all of them."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{hint} (it has: {', '.join(known)})"
+
+
+def canonical(item: Any) -> Any:
+    """What fixes a value, as plain JSON: fields at their default are left out, ``1.0`` is ``1``.
+
+    A value contributes its class name and its ``revision``, the integer that its author raises when the
+    same fields come to mean something else.
+    """
+    if is_dataclass(item):
+        fixed = {
+            field.name: canonical(getattr(item, field.name))
+            for field in fields(item)
+            if not _is_default(field, getattr(item, field.name))
+        }
+        return {"type": type(item).__name__, "revision": getattr(item, "revision", 0), **fixed}
+    if isinstance(item, Mapping):
+        return {str(name): canonical(part) for name, part in item.items()}
+    if isinstance(item, tuple | list):
+        return [canonical(part) for part in item]
+    item = _plain(item)
+    return int(item) if isinstance(item, float) and item.is_integer() else item
+
+
+def program(item: Any) -> Any:
+    """A hashable key that two values share exactly when they may be members of one ensemble."""
+    if is_dataclass(item):
+        loose = varying(item)
+        parts = tuple(
+            (field.name, program(getattr(item, field.name)))
+            for field in fields(item)
+            if field.name not in loose
+        )
+        return (type(item), parts)
+    return tuple(map(program, item)) if isinstance(item, tuple) else item
+
+
+def varying(item: Any) -> dict[str, float]:
+    """The scalars of a value that may differ between ensemble members, by field name."""
+    hints = get_type_hints(type(item), include_extras=True)
+    return {
+        field.name: getattr(item, field.name)
+        for field in fields(item)
+        if "varying" in getattr(hints[field.name], "__metadata__", ())
+    }
+
+
+def require_between(
+    name: str, number: float, low: float, high: float, *, above: bool = False
+) -> None:
+    """Raises one line unless ``low <= number <= high`` (``low <`` if ``above``); NaN never passes."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise TypeError(f"{name} is {number!r}, but must be a number")
+    inside = (low < number if above else low <= number) and number <= high
+    if not inside:
+        bracket = "(" if above else "["
+        close = ")" if high == float("inf") else "]"
+        raise ValueError(f"{name} is {number}, but must lie in {bracket}{low:g}, {high:g}{close}")
+
+
+def require_count(name: str, number: int, least: int) -> None:
+    """Raises one line unless ``number`` is an integer of at least ``least``."""
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise TypeError(f"{name} is {number!r}, but must be an integer of at least {least}")
+    if number < least:
+        raise ValueError(f"{name} is {number}, but must be at least {least}")
+
+
+def require_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
+    """Raises one line unless ``choice`` is one of ``choices``."""
+    if choice not in choices:
+        raise ValueError(f"{name} is {choice!r}, but must be one of {', '.join(choices)}")
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, np.generic):
+        return item.item()
+    return tuple(map(_plain, item)) if isinstance(item, list | tuple) else item
+
+
+def _is_default(field: Any, item: Any) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return default is not MISSING and bool(canonical(default) == canonical(item))

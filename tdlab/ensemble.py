@@ -1,0 +1,147 @@
+"""The training step of an ensemble as one tensor program: draw, forward, backward, update.
+
+The program is written for one member and mapped over the member axis; it holds no random state, because a
+member's data is a function of its key and the step.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from synthetic_tasks.task import Task, World, cast
+from synthetic_tasks.threefry import fold, stream, uniforms
+from synthetic_tasks.value import varying
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map
+
+from tdlab.losses import LOSSES
+from tdlab.models import Params, over_prompts, stacked
+from tdlab.optimisers import State
+from tdlab.run import Run
+
+DIVERGED = 1e8  # (ours) a training loss above this is not going to come back
+MOVING = -1  # ``Members.ended`` of a member that still moves
+
+
+class Members(NamedTuple):
+    """What a step changes; every leaf has a leading member axis."""
+
+    params: Params
+    state: State
+    ended: Int[Tensor, "*member"]  # after how many updates the member stopped, or MOVING
+
+
+class Worlds(NamedTuple):
+    """The members' worlds; a leaf that all members share is kept once."""
+
+    world: World
+    axes: World  # the same kind of named tuple: 0 where a leaf has a member axis, None where shared
+
+
+class Data(NamedTuple):
+    """What a step reads and leaves as it is."""
+
+    world: World
+    key: Int[Tensor, "*member 2"]
+    scalars: dict[str, Tensor]  # the optimiser's varying fields
+
+
+Step = Callable[[Members, Data, Tensor], tuple[Members, Float[Tensor, " member"]]]
+
+
+def require_one_program(runs: Sequence[Run]) -> None:
+    """Raises ``ValueError`` unless the runs can be members of one ensemble."""
+    if not runs:
+        raise ValueError("there are no runs, but an ensemble has at least one")
+    for run in runs[1:]:
+        if run.program != runs[0].program:
+            raise ValueError(
+                f"runs {runs[0].id} and {run.id} differ in more than seed and varying scalars; "
+                "an ensemble has one program (tdlab.sweep.trained splits a list of runs)"
+            )
+
+
+def worlds(tasks: Sequence[Task], seeds: Sequence[int], dtype: torch.dtype) -> Worlds:
+    """The worlds of members that have these tasks and seeds."""
+    each = [
+        cast(task.world(stream(seed, "world")), dtype)
+        for task, seed in zip(tasks, seeds, strict=True)
+    ]
+    leaves = [torch.stack(leaf) for leaf in zip(*each, strict=True)]
+    shared = [bool((leaf == leaf[:1]).all()) for leaf in leaves]
+    kind = type(each[0])
+    return Worlds(
+        kind(*(leaf[0] if once else leaf for leaf, once in zip(leaves, shared, strict=True))),
+        kind(*(None if once else 0 for once in shared)),
+    )
+
+
+def keys(seeds: Sequence[int], name: str) -> Int[Tensor, "member 2"]:
+    """The members' keys of one stream."""
+    return torch.stack([stream(seed, name) for seed in seeds])
+
+
+def start(runs: Sequence[Run], device: torch.device) -> Members:
+    """The members before their first step, each as its own key has it."""
+    made = stacked(run.model.init(stream(run.seed, "init")) for run in runs)
+    params = {name: leaf.to(device, runs[0].torch_dtype) for name, leaf in made.items()}
+    unknown = set(runs[0].moving) - set(params)
+    if unknown or not runs[0].moving:
+        raise ValueError(
+            f"trained is {runs[0].moving}, but must name some of {', '.join(sorted(params))}"
+        )
+    state = vmap(runs[0].optimiser.init)({name: params[name] for name in runs[0].moving})
+    return Members(params, state, torch.full((len(runs),), MOVING, device=device))
+
+
+def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
+    """What the steps of these runs read, and which of it has a member axis (for ``vmap``)."""
+    dtype = runs[0].torch_dtype
+    made = worlds([run.task for run in runs], [run.seed for run in runs], dtype)
+    rows = [varying(run.optimiser) for run in runs]
+    scalars = {
+        name: torch.tensor([row[name] for row in rows], dtype=dtype, device=device)
+        for name in rows[0]
+    }
+    key = keys([run.seed for run in runs], "train").to(device)
+    world = type(made.world)(*(leaf.to(device) for leaf in made.world))
+    return Data(world, key, scalars), Data(made.axes, 0, dict.fromkeys(scalars, 0))
+
+
+def step(run: Run, axes: Data) -> Step:
+    """One step of all members that share the program of ``run``: (members, data, step) to (members, loss).
+
+    The step's number is a tensor, so that a compiled program serves every step.
+    """
+    loss_of = LOSSES[run.loss]
+
+    def one(members: Members, data: Data, number: Tensor) -> tuple[Members, Tensor]:
+        moving = {name: members.params[name] for name in run.moving}
+        block = uniforms(fold(data.key, number), (run.batch, run.task.uniforms), run.torch_dtype)
+        batch = run.task.draw(data.world, block)
+
+        def risk(leaves: Params) -> Tensor:
+            trace = over_prompts(run.model, {**members.params, **leaves}, batch)
+            return loss_of(trace.output, batch.target).mean()
+
+        grads, loss = grad_and_value(risk)(moving)
+        moved, state = run.optimiser.update(data.scalars, moving, grads, members.state)
+        return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
+
+    return vmap(one, (0, axes, None))
+
+
+def _unless_ended(
+    members: Members, params: Params, state: State, loss: Tensor, number: Tensor
+) -> Members:
+    """The members after a step, where they still move and the step was a finite one."""
+    total = torch.stack([leaf.sum() for leaf in params.values()]).sum()
+    finite = (loss <= DIVERGED) & total.isfinite()  # a NaN fails both
+    moving = members.ended == MOVING
+    take = moving & finite
+    choose = partial(tree_map, lambda new, old: torch.where(take, new, old))
+    ended = torch.where(moving & ~finite, number, members.ended)
+    return Members(choose(params, members.params), choose(state, members.state), ended)

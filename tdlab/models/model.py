@@ -1,0 +1,49 @@
+"""What a model is: a frozen shape with two pure methods, for one prompt.
+
+Batches, members and snapshots come from ``torch.func.vmap``; no model knows of them.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from synthetic_tasks import Batch
+from torch import Tensor
+from torch.func import vmap
+
+Params = dict[str, Tensor]
+# A named tuple of the quantities that the theorems name; its ``output`` is what the loss sees.
+Trace = Any
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A frozen shape."""
+
+    revision: ClassVar[int]  # raised when the same fields come to mean something else
+    moving: ClassVar[tuple[str, ...]]  # the parameters that training moves unless a run says otherwise
+
+    def init(self, key: Int[Tensor, " 2"]) -> Params:
+        """The parameters that the member with this key starts from, float64."""
+
+    def forward(
+        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
+    ) -> Trace:
+        """The trace of one prompt."""
+
+
+def over_prompts(model: Model, params: Params, batch: Batch) -> Trace:
+    """The traces of one member on a batch: every field gets a leading prompt axis."""
+    return vmap(model.forward, (None, 0, 0))(params, batch.prompt, batch.mask)
+
+
+def over_members(model: Model, params: Params, batch: Batch) -> Trace:
+    """The traces of stacked members, each on its own batch: leading axes member, prompt."""
+    return vmap(lambda one, its: over_prompts(model, one, its))(params, batch)
+
+
+def stacked(each: Iterable[Params]) -> Params:
+    """The parameters of several members with a leading member axis."""
+    members = list(each)
+    return {name: torch.stack([member[name] for member in members]) for name in members[0]}

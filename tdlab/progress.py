@@ -1,0 +1,24 @@
+"""One progress line: a bar in a terminal, a line now and then in a log."""
+
+import sys
+from typing import TextIO
+
+from tqdm import tqdm
+
+
+def bar(total: int, label: str, *, unit: str, out: TextIO | None = None) -> "tqdm[None]":
+    """A bar over ``total`` units; in a log it speaks at most every twenty seconds."""
+    out = out or sys.stderr
+    terminal = out.isatty()
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        file=out,
+        ascii=None if terminal else True,
+        mininterval=0.2 if terminal else 20,
+        maxinterval=1 if terminal else 60,
+        delay=0 if terminal else 20,
+        leave=False,
+        dynamic_ncols=terminal,
+    )

@@ -1,0 +1,76 @@
+"""A run: one training with one seed, as a frozen value with an id."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import torch
+from synthetic_tasks import Task
+from synthetic_tasks.value import canonical, program, require_choice, require_count, value
+
+from tdlab.losses import LOSSES
+from tdlab.models import Model
+from tdlab.optimisers import SGD, Optimiser
+from tdlab.schedule import LogSpaced, Schedule
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_KINDS = {"task": Task, "model": Model, "optimiser": Optimiser, "snapshots": Schedule}
+
+
+@value
+class Run:
+    """One training: ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed`` fix the trajectory.
+
+    ``steps`` and ``snapshots`` say how much of it is wanted, and when it is looked at; they are requests
+    and no part of the ``id``. ``trained`` names the parameters that move, the model's own choice unless
+    given. Raises ``ValueError`` or ``TypeError`` for what cannot be trained.
+    """
+
+    task: Task
+    model: Model
+    loss: str = "hinge"
+    optimiser: Optimiser = SGD()
+    batch: int = 100
+    seed: int = 0
+    trained: tuple[str, ...] | None = None
+    dtype: str = "float32"
+    steps: int = 400
+    snapshots: Schedule = LogSpaced()
+
+    def __post_init__(self) -> None:
+        require_choice("loss", self.loss, tuple(LOSSES))
+        require_choice("dtype", self.dtype, tuple(_DTYPES))
+        require_count("batch", self.batch, 1)
+        require_count("seed", self.seed, 0)
+        require_count("steps", self.steps, 0)
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The parameters that training moves."""
+        return self.model.moving if self.trained is None else self.trained
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """``dtype`` as torch names it."""
+        return _DTYPES[self.dtype]
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits of a hash of all that fixes the trajectory."""
+        return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that fixes the trajectory, as plain JSON."""
+        fixed: dict[str, Any] = canonical(self)
+        requests = ("steps", "snapshots", "revision", "type")
+        kept = {name: part for name, part in fixed.items() if name not in requests}
+        return {**kept, "trained": sorted(self.moving)}
+
+    @property
+    def program(self) -> Any:
+        """Runs that share this key can be members of one ensemble."""
+        return tuple(part for part in program(self)[1] if part[0] != "seed")

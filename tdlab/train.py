@@ -1,0 +1,142 @@
+"""Training an ensemble: snapshots where they are due, every loss, numbers observed on the way."""
+
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from synthetic_tasks.value import require_choice
+from torch import Tensor
+
+from tdlab.ensemble import MOVING, Members, data, require_one_program, start, step
+from tdlab.models import Params
+from tdlab.optimisers import State
+from tdlab.progress import bar
+from tdlab.run import Run
+from tdlab.schedule import At, Schedule
+
+# Numbers measured on the members after some step, each with a leading member axis. The entry "stop", if
+# there is one, says which members have been trained enough.
+Observe = Callable[[int, Params], Mapping[str, Tensor]]
+
+# (ours) Compiling costs about what this many member-steps of the in-context preset gain by it.
+_COMPILE_PAYS = 60_000
+_STOP = "stop"
+
+
+class Snapshot(NamedTuple):
+    """The ensemble after ``step`` updates; every leaf has a leading member axis."""
+
+    step: int
+    params: Params
+    state: State
+
+
+class Ending(NamedTuple):
+    """After how many updates a member stopped, and why: ``finished``, ``diverged`` or ``observed``."""
+
+    step: int
+    reason: str
+
+
+class Training:
+    """The training of one ensemble: iterating over it trains, and yields a snapshot where one is due.
+
+    ``runs`` differ in seed and varying scalars only. ``observe`` is called at the steps of ``observe_at``
+    (by default those of the snapshots). ``path`` is ``"eager"``, ``"compiled"``, or ``"auto"`` for
+    whichever is done first. Once iterated over,
+
+    - ``loss`` (member, step) holds every training loss, NaN from where a member no longer moved;
+    - ``endings`` says of each member when it stopped, and why: one whose loss or parameters stop being
+      finite keeps its last finite parameters, raises a ``RuntimeWarning`` and leaves the others alone;
+    - ``observed`` maps each observed step to its numbers.
+
+    Raises ``ValueError`` for runs of different programs, and for a device that is not there.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        observe: Observe | None = None,
+        observe_at: Schedule | None = None,
+        device: str = "cpu",
+        path: str = "auto",
+    ) -> None:
+        require_choice("path", path, ("auto", "eager", "compiled"))
+        require_one_program(runs)
+        self.runs = list(runs)
+        self.device = available(device)
+        self.path = _faster_path(runs) if path == "auto" else path
+        self.loss = torch.full((len(runs), runs[0].steps), math.nan, dtype=runs[0].torch_dtype)
+        self.endings = [Ending(runs[0].steps, "finished") for _ in runs]
+        self.observed: dict[int, dict[str, Tensor]] = {}
+        self._observe = observe
+        watched = (observe_at or runs[0].snapshots) if observe else At(at=())
+        self._observe_at = frozenset(watched.steps(runs[0].steps))
+        self._snapshot_at = frozenset(runs[0].snapshots.steps(runs[0].steps))
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Trains, and yields the snapshots in order."""
+        total = self.runs[0].steps
+        members = start(self.runs, self.device)
+        its_data, axes = data(self.runs, self.device)
+        advance = step(self.runs[0], axes)
+        if self.path == "compiled":
+            advance = torch.compile(advance, fullgraph=True, dynamic=False)
+        losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(self.device)
+        with bar(total, f"training {len(self.runs)} members", unit="step") as progress:
+            for now in range(total + 1):
+                if now in self._observe_at:
+                    members = self._look(now, members)
+                if now in self._snapshot_at:
+                    self._settle(members, losses)
+                    yield Snapshot(now, members.params, members.state)
+                if now == total or (now in self._observe_at and (members.ended != MOVING).all()):
+                    break
+                moving = members.ended == MOVING
+                members, loss = advance(members, its_data, torch.tensor(now, device=self.device))
+                losses[now] = loss.where(moving, math.nan)
+                progress.update()
+        self._settle(members, losses)
+
+    def _look(self, now: int, members: Members) -> Members:
+        """Observes the members, and stops those that have been trained enough."""
+        assert self._observe is not None
+        numbers = dict(self._observe(now, members.params))
+        enough = numbers.pop(_STOP, torch.zeros(len(self.runs), dtype=torch.bool))
+        self.observed[now] = numbers
+        stopping = enough.to(self.device) & (members.ended == MOVING)
+        for member in stopping.nonzero()[:, 0].tolist():
+            self.endings[member] = Ending(now, "observed")
+        return members._replace(ended=torch.where(stopping, now, members.ended))
+
+    def _settle(self, members: Members, losses: Tensor) -> None:
+        """Brings losses and endings up to date on the host."""
+        self.loss.copy_(losses.T)
+        for member, ended in enumerate(members.ended.tolist()):
+            if ended != MOVING and self.endings[member].reason == "finished":
+                self.endings[member] = Ending(ended, "diverged")
+                run = self.runs[member]
+                warnings.warn(
+                    f"run {run.id} (seed {run.seed}) diverged at step {ended}: "
+                    f"training loss {self.loss[member, ended].item():.3g}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+
+
+def available(device: str) -> torch.device:
+    """The device of that name. Raises ``ValueError`` for one that is unknown or not there."""
+    require_choice("device", device, ("cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device here; use 'cpu'")
+    return torch.device(device)
+
+
+def _faster_path(runs: Sequence[Run]) -> str:
+    """Compiled where the work is long enough to pay for the compiler, and there is one."""
+    long_enough = len(runs) * runs[0].steps >= _COMPILE_PAYS
+    return "compiled" if long_enough and shutil.which("g++") else "eager"
