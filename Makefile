@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target that needs it makes; PYTHON=... chooses the interpreter.
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+
+.PHONY: help report paper verify test slow lint format clean
+
+help:
+	@echo "make report   execute every notebook at preset quick and say where the pages are"
+	@echo "make paper    the same at preset paper (longer)"
+	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
+	@echo "make test     the test suite"
+	@echo "make slow     the tests that the suite leaves out because they take long"
+	@echo "make lint     ruff and mypy"
+	@echo "make format   rewrite the sources the way 'make lint' wants them"
+	@echo "make clean    remove what the targets above have made, .venv included"
+
+report: $(INSTALLED)
+	@$(BIN)/tdlab report --preset quick
+
+paper: $(INSTALLED)
+	@$(BIN)/tdlab report --preset paper
+
+verify: $(INSTALLED)
+	@$(BIN)/tdlab verify
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest
+
+slow: $(INSTALLED)
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: $(INSTALLED)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .*_cache dist
+	find reports -mindepth 1 ! -name README.md -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp comes last, so an install that was cut short is done again. pip says what failed; its warnings are left out.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "tdlab needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there); try: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing the pinned set into .venv; this takes a few minutes the first time."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[baselines,test,lint]'
+	@touch $@
