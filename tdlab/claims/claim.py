@@ -1,0 +1,122 @@
+"""A claim: what a paper says, the rule that judges it, and what was found.
+
+A rule compares an interval with a prediction and reads the same whatever the outcome: ``agrees`` where the
+whole interval satisfies it, ``disagrees`` where none of it does, ``inconclusive`` in between.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tdlab.statistics import Interval
+
+AGREES, DISAGREES, INCONCLUSIVE = VERDICTS = ("agrees", "disagrees", "inconclusive")
+
+
+class Finding(NamedTuple):
+    """One prediction beside its measurement."""
+
+    part: str  # what of the claim is compared
+    prediction: str
+    measured: Interval  # 95 %, over training seeds
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim of one paper.
+
+    ``needs`` names the tables of the study that ``judge`` takes after the setting; ``judge`` is a pure
+    function, so that a table with a planted answer has a known verdict.
+    """
+
+    id: str
+    statement: str
+    source: str
+    rule: str  # in words, with the constants that are ours
+    needs: tuple[str, ...]
+    judge: Callable[..., list[Finding]]
+
+    def findings(self, measurements: Any) -> list[Finding]:
+        """The findings on the tables of ``measurements``, which are measured where they are missing."""
+        tables = [getattr(measurements, name) for name in self.needs]
+        return self.judge(measurements.setting, *tables)
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """The verdict on a claim: it agrees where every part does, and disagrees where any part does."""
+    verdicts = {finding.verdict for finding in findings}
+    if DISAGREES in verdicts:
+        return DISAGREES
+    return AGREES if verdicts == {AGREES} else INCONCLUSIVE
+
+
+def at_most(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
+    """Agrees where the interval lies at or below ``limit``, disagrees where it lies above."""
+    verdict = _read(measured.high <= limit, measured.low <= limit)
+    return Finding(part, prediction, measured, verdict)
+
+
+def at_least(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
+    """Agrees where the interval lies at or above ``limit``, disagrees where it lies below."""
+    verdict = _read(measured.low >= limit, measured.high >= limit)
+    return Finding(part, prediction, measured, verdict)
+
+
+def below(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
+    """Agrees where the interval lies strictly below ``limit``, disagrees where none of it does."""
+    return Finding(part, prediction, measured, _read(measured.high < limit, measured.low < limit))
+
+
+def above(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
+    """Agrees where the interval lies strictly above ``limit``, disagrees where none of it does."""
+    return Finding(part, prediction, measured, _read(measured.low > limit, measured.high > limit))
+
+
+def equals(part: str, measured: Interval, value: float, prediction: str) -> Finding:
+    """Agrees where the interval holds ``value``, and disagrees where it does not."""
+    holds = measured.low <= value <= measured.high
+    return Finding(part, prediction, measured, AGREES if holds else DISAGREES)
+
+
+def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], seeds: int) -> pd.DataFrame:
+    """Findings as tidy rows: the measured value, its interval, prediction and verdict in words."""
+    return pd.DataFrame(
+        [
+            {
+                "run": None,
+                "seed": None,
+                "step": None,
+                "quantity": finding.part,
+                "source": "measured",
+                "value": float(finding.measured.estimate),
+                "low": float(finding.measured.low),
+                "high": float(finding.measured.high),
+                "claim": claim.id,
+                "statement": claim.statement,
+                "rule": claim.rule,
+                "origin": claim.source,
+                "prediction": finding.prediction,
+                "measurement": str(finding.measured),
+                "verdict": finding.verdict,
+                "seeds": seeds,
+            }
+            for claim, findings in claims
+            for finding in findings
+        ]
+    )
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table of findings that a reader wants, a row a finding."""
+    columns = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
+    shown = ["claim", "quantity", "measurement", "prediction", "verdict"]
+    return table[shown].rename(columns=columns).set_index("claim")
+
+
+def _read(all_of_it: bool, some_of_it: bool) -> str:
+    if all_of_it:
+        return AGREES
+    return INCONCLUSIVE if some_of_it else DISAGREES

@@ -1,0 +1,296 @@
+r"""The claims of Li, Wang, Lu, Cui, Chen (ICML 2024, arXiv 2402.15607) about in-context learning.
+
+A theorem leaves its constants open; a number that a rule needs and the paper does not give is marked
+(ours). It was fixed before measuring, and is stated in the claim's rule.
+"""
+
+import numpy as np
+import pandas as pd
+
+from tdlab.claims.claim import Claim, Finding, above, at_least, at_most, below, equals
+from tdlab.statistics import Interval, mean_interval, slope_interval
+from tdlab.studies.icl import Setting
+from tdlab.theory import li2024
+
+SOURCE = "Li et al., ICML 2024 (arXiv 2402.15607)"
+ERROR = 0.005  # (ours) what counts as O(eps) for zero-one error
+HINGE = 0.05  # (ours) what counts as O(eps) for hinge risk
+FOCUS = 0.85  # (ours) what counts as 1 - eta^C for the concentration
+ALIGNED = 30.0  # (ours) degrees: three quarters of the squared norm lie along the direction
+LARGE = 0.1  # a neuron is large where the label part of its row is longer than this
+PAR = 0.02  # (ours) errors that differ by less are on a par
+
+
+def _generalization(setting: Setting, dynamics: pd.DataFrame) -> list[Finding]:
+    last = _select(dynamics, tasks="unseen", step=setting.steps)
+    return [
+        at_most(
+            "zero-one error on unseen tasks",
+            _over_seeds(last, quantity="zero_one"),
+            ERROR,
+            f"O(eps), here <= {ERROR:g}",
+        ),
+        at_most(
+            "hinge risk on unseen tasks",
+            _over_seeds(last, quantity="hinge"),
+            HINGE,
+            f"O(eps), here <= {HINGE:g}",
+        ),
+    ]
+
+
+generalization = Claim(
+    id="icl.generalization",
+    statement="Trained on M1 of the M1 (M1 - 1) tasks, the risk on the others is O(eps).",
+    source=SOURCE,
+    rule=f"95 % interval over seeds at the last step: zero-one error at most {ERROR:g}, "
+    f"hinge risk at most {HINGE:g} (ours)",
+    needs=("dynamics",),
+    judge=_generalization,
+)
+
+
+def _coverage(setting: Setting, coverage: pd.DataFrame) -> list[Finding]:
+    error = _select(coverage, quantity="zero_one")
+    covered = _by_seed(error, left_out="nothing")
+    return [
+        above(
+            f"added zero-one error when the set leaves out {left_out}",
+            _paired(_by_seed(error, left_out=left_out), covered),
+            0.0,
+            "> 0",
+        )
+        for left_out in ("a pattern", "a label")
+    ]
+
+
+coverage = Claim(
+    id="icl.coverage",
+    statement="Coverage of every pattern with both labels matters, not the number of tasks.",
+    source=SOURCE,
+    rule="95 % interval of the paired difference over seeds, equal numbers of tasks: above 0",
+    needs=("coverage",),
+    judge=_coverage,
+)
+
+
+def _attention(
+    setting: Setting, dynamics: pd.DataFrame, shift: pd.DataFrame, step_sizes: pd.DataFrame
+) -> list[Finding]:
+    unseen = _select(dynamics, tasks="unseen", quantity="concentration")
+    beyond = _select(shift, quantity="concentration", pairing="drawn", coefficient_sum=1.0)
+    start = li2024.initial_concentration(setting.alpha, setting.delta, setting.beta, setting.length)
+    return [
+        equals(
+            "concentration before training",
+            _over_seeds(unseen, step=0),
+            start,
+            f"{start:.4f}, the binomial expectation",
+        ),
+        at_least(
+            "final concentration, in domain",
+            _over_seeds(unseen, step=setting.steps),
+            FOCUS,
+            f"1 - eta^C, here >= {FOCUS:g}",
+        ),
+        at_least(
+            "final concentration, out of domain (S_1 = 1)",
+            mean_interval(beyond.groupby("seed").value.mean().to_numpy()),
+            FOCUS,
+            f"1 - eta^C, here >= {FOCUS:g}",
+        ),
+        above(
+            "exponent C of the gap 1 - concentration against eta, at fixed eta T",
+            _exponent(step_sizes),
+            0.0,
+            "> 0",
+        ),
+    ]
+
+
+attention = Claim(
+    id="icl.attention",
+    statement="Attention concentrates on examples that share the query's pattern: 1 - eta^C.",
+    source=SOURCE,
+    rule="95 % intervals over seeds: before training the closed form lies inside; after it, at "
+    f"least {FOCUS:g} (ours) in and out of domain; the exponent of the gap in eta above 0",
+    needs=("dynamics", "shift", "step_sizes"),
+    judge=_attention,
+)
+
+
+def _neurons(setting: Setting, neurons: pd.DataFrame) -> list[Finding]:
+    last = _select(neurons, step=setting.steps, source="measured")
+    label_norm = _select(last, quantity="norm", part="label").set_index(["seed", "neuron"]).value
+    large = label_norm > LARGE
+    found = []
+    for part, direction in (("feature", "the mean pattern"), ("label", "q, signed by a")):
+        angle = _select(last, quantity="angle", part=part).set_index(["seed", "neuron"]).value
+        median = angle[large].groupby("seed").median().to_numpy()
+        found.append(
+            at_most(
+                f"angle of large neurons' {part} part to {direction} (degrees, median)",
+                mean_interval(median),
+                ALIGNED,
+                f"aligned, here <= {ALIGNED:g}",
+            )
+        )
+    small = 1 - large.groupby("seed").mean()
+    found.append(
+        above(
+            "fraction of neurons that stay small",
+            mean_interval(small.to_numpy(dtype=np.float64)),
+            0.0,
+            "a constant fraction, > 0",
+        )
+    )
+    return found
+
+
+neurons = Claim(
+    id="icl.neurons",
+    statement="Neurons align with the mean pattern and with q by the sign of a; some stay small.",
+    source=SOURCE,
+    rule=f"95 % intervals over seeds: median angles of large neurons at most {ALIGNED:g} degrees "
+    f"(ours), small fraction above 0; large: label part above {LARGE:g}",
+    needs=("neurons",),
+    judge=_neurons,
+)
+
+
+def _shift(setting: Setting, shift: pd.DataFrame) -> list[Finding]:
+    hinge = _select(shift, shift="coefficient_sum", quantity="hinge", source="measured")
+    found = []
+    for pairing in ("drawn", "neighbours", "opposite"):
+        curve = _select(hinge, pairing=pairing)
+        found.append(
+            above(
+                f"hinge risk at S_1 = 0.5 less that at 0.9, {pairing} pairs",
+                _paired(_by_seed(curve, coefficient_sum=0.5), _by_seed(curve, coefficient_sum=0.9)),
+                0.0,
+                "> 0: the risk falls towards the threshold",
+            )
+        )
+    for pair in ("other", "trained"):
+        curve = _select(hinge, pairing="drawn", pair=pair)
+        beyond = curve[curve.coefficient_sum >= li2024.bound_shift_threshold()]
+        worst = beyond.groupby("coefficient_sum").value.mean().idxmax()
+        kind = "training tasks" if pair == "trained" else "no training tasks"
+        found.append(
+            at_most(
+                f"hinge risk at the worst S_1 >= 1 (at {worst:g}), pairs that were {kind}",
+                _over_seeds(curve, coefficient_sum=worst),
+                HINGE,
+                f"O(eps), here <= {HINGE:g}",
+            )
+        )
+    return found
+
+
+shift = Claim(
+    id="icl.shift",
+    statement="Out of domain the risk stays O(eps) where the coefficient sum S_1 is at least 1.",
+    source=SOURCE,
+    rule="95 % intervals over seeds: hinge risk falls from S_1 = 0.5 to 0.9 for every pairing, and "
+    f"is at most {HINGE:g} (ours) at every S_1 >= 1, by whether the pair was a training task",
+    needs=("shift",),
+    judge=_shift,
+)
+
+
+def _pruning(setting: Setting, pruning: pd.DataFrame) -> list[Finding]:
+    hinge = _select(pruning, quantity="hinge", source="measured", alpha=0.8)
+    whole = _by_seed(hinge, order="smallest", fraction=0.0)
+    small = _by_seed(hinge, order="all small")
+    bound = li2024.bound_pruning_small(setting.neurons, HINGE)
+    largest = _select(hinge, order="largest")
+    steep = largest[(largest.fraction >= 0.1) & (largest.fraction <= 0.9)]
+    curve = steep.pivot(index="seed", columns="fraction", values="value")
+    return [
+        at_most(
+            "added hinge risk, all small neurons pruned",
+            _paired(small, whole),
+            bound,
+            f"O(eps + M^-1/2), here <= {HINGE:g} + {setting.neurons}^-1/2 = {bound:.3f}",
+        ),
+        above(
+            "slope of hinge risk over the pruned fraction R, largest first",
+            slope_interval(curve.columns.to_numpy(dtype=np.float64), curve.to_numpy()),
+            0.0,
+            "Omega(R): > 0",
+        ),
+    ]
+
+
+pruning = Claim(
+    id="icl.pruning",
+    statement="Pruning all small neurons is free; pruning a fraction R of large ones costs R.",
+    source=SOURCE,
+    rule="95 % intervals over seeds: added risk at most O(eps) + M^-1/2 with constants 1 (ours); "
+    "slope over R from 0.1 to 0.9 above 0",
+    needs=("pruning",),
+    judge=_pruning,
+)
+
+
+def _classical(setting: Setting, learners: pd.DataFrame) -> list[Finding]:
+    found = []
+    for alpha in sorted(learners.alpha.unique(), reverse=True):
+        for kappa in sorted(learners.kappa.unique()):
+            point = _select(learners, alpha=alpha, kappa=kappa, source="measured")
+            errors = point.groupby(["learner", "seed"]).value.mean()  # over prompt lengths
+            rival = errors.groupby("learner").mean().drop("transformer").idxmin()
+            lead = _paired(errors["transformer"], errors[rival])
+            part = f"error less that of {rival}, alpha' = {alpha:g}, kappa' = {kappa:g}"
+            found.append(
+                at_most(part, lead, PAR, f"on a par, here <= {PAR:g}")
+                if alpha >= 0.8
+                else below(part, lead, 0.0, "fewest examples: < 0")
+            )
+    return found
+
+
+classical = Claim(
+    id="icl.classical",
+    statement="At alpha' = 0.8 on a par with the best classical learner; at 0.6 ahead of it.",
+    source=SOURCE,
+    rule="95 % interval over seeds of the zero-one error, averaged over prompt lengths, less that of "
+    f"the best learner: at most {PAR:g} (ours) at 0.8, below 0 at 0.6, for each kappa'",
+    needs=("learners",),
+    judge=_classical,
+)
+
+CLAIMS = (generalization, coverage, attention, neurons, shift, pruning, classical)
+
+
+def _select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows where every named column has the given value; raises ``ValueError`` if there are none."""
+    for name, wanted in where.items():
+        match = (
+            np.isclose(table[name], wanted) if isinstance(wanted, float) else table[name] == wanted
+        )
+        table = table[match]
+    if table.empty:
+        raise ValueError(f"the table has no rows with {where}")
+    return table
+
+
+def _by_seed(table: pd.DataFrame, **where: object) -> pd.Series:
+    """The mean of the selected measured rows for each seed."""
+    return _select(table, source="measured", **where).groupby("seed").value.mean()
+
+
+def _over_seeds(table: pd.DataFrame, **where: object) -> Interval:
+    return mean_interval(_by_seed(table, **where).to_numpy(dtype=np.float64))
+
+
+def _paired(one: pd.Series, other: pd.Series) -> Interval:
+    """The interval of the difference over the seeds that have both."""
+    difference = (one - other).dropna()
+    return mean_interval(difference.to_numpy(dtype=np.float64))
+
+
+def _exponent(step_sizes: pd.DataFrame) -> Interval:
+    gap = step_sizes.pivot(index="seed", columns="lr", values="value").dropna()
+    x = np.log(gap.columns.to_numpy(dtype=np.float64))
+    return slope_interval(x, np.log(gap.to_numpy(dtype=np.float64)))

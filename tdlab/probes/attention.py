@@ -1,0 +1,40 @@
+"""Where attention goes: its mass on the relevant examples, and its entropy."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def concentration(
+    attention: Float[Tensor, "*a l"], relevant: Bool[Tensor, "*b l"]
+) -> Float[Tensor, "*c"]:
+    r"""Attention mass on the relevant examples, :math:`c = \sum_{i \in R} \alpha_i`.
+
+    The leading axes broadcast, so that attention over (layer, head, prompt) goes with examples over
+    (prompt).
+
+    Returns:
+        A number in [0, 1] for each of the leading axes.
+
+    Raises:
+        TypeError: unless ``relevant`` is boolean.
+        ValueError: where the axes do not fit.
+    """
+    if relevant.dtype != torch.bool:
+        raise TypeError(f"relevant has dtype {relevant.dtype}, but must be boolean")
+    _require_fit(attention, relevant)
+    return (attention * relevant).sum(-1)
+
+
+def entropy(attention: Float[Tensor, "*a l"]) -> Float[Tensor, "*a"]:
+    r""":math:`-\sum_i \alpha_i \log \alpha_i` in nats: 0 on one example, log l where uniform."""
+    return -torch.xlogy(attention, attention).sum(-1)
+
+
+def _require_fit(attention: Tensor, relevant: Tensor) -> None:
+    shapes = f"attention has shape {tuple(attention.shape)}, relevant {tuple(relevant.shape)}"
+    if not attention.ndim or not relevant.ndim or attention.shape[-1] != relevant.shape[-1]:
+        raise ValueError(f"{shapes}: the last axis of both must be the context examples")
+    pairs = zip(reversed(attention.shape), reversed(relevant.shape), strict=False)
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ValueError(f"{shapes}: the leading axes must be equal or broadcast")

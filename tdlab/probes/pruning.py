@@ -1,0 +1,74 @@
+"""What pruning keeps: masks over neurons and matrix entries, as values; the model is untouched."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from synthetic_tasks.threefry import uniforms
+from synthetic_tasks.value import require_between, require_choice
+
+ORDERS = ("smallest", "random", "largest")
+
+
+def keep(
+    weights: Float[Tensor, "*a m d"],
+    fraction: float,
+    order: str = "smallest",
+    key: Int[Tensor, " 2"] | None = None,
+) -> Bool[Tensor, "*a m"]:
+    """Which neurons stay when ``round(fraction * m)`` rows of ``weights`` are pruned.
+
+    ``order`` says which go first, by Euclidean norm: the ``smallest``, the ``largest``, or
+    ``random`` ones, drawn with ``key``.
+
+    Returns:
+        True for each row that stays.
+
+    Raises:
+        ValueError: for a fraction outside [0, 1], an unknown order, and a random one without a key.
+    """
+    require_between("fraction", fraction, 0, 1)
+    require_choice("order", order, ORDERS)
+    if order == "random":
+        if key is None:
+            raise ValueError(
+                "order is 'random', which needs a key (synthetic_tasks.threefry.stream)"
+            )
+        score = uniforms(key.to(weights.device), tuple(weights.shape[:-1]), torch.float64)
+    else:
+        score = weights.norm(dim=-1) * (1 if order == "smallest" else -1)
+    return _rank(score) >= round(fraction * weights.shape[-2])
+
+
+def keep_entries(weights: Float[Tensor, "*a r c"], fraction: float) -> Bool[Tensor, "*a r c"]:
+    """Which entries of each matrix stay when the ``fraction`` smallest in magnitude are pruned."""
+    require_between("fraction", fraction, 0, 1)
+    flat = weights.abs().flatten(-2)
+    return (_rank(flat) >= round(fraction * flat.shape[-1])).unflatten(-1, weights.shape[-2:])
+
+
+def pruned(params: dict[str, Tensor], name: str, kept: Bool[Tensor, "*a"]) -> dict[str, Tensor]:
+    """Zeroes the leaf ``name`` where it is not kept; a mask over rows covers whole rows.
+
+    Returns:
+        New parameters; all other leaves are those given.
+
+    Raises:
+        ValueError: for a leaf that is not there or a mask that does not fit it.
+    """
+    if name not in params:
+        raise ValueError(f"there is no parameter {name!r} to prune; it has: {', '.join(params)}")
+    leaf = params[name]
+    if kept.shape == leaf.shape[:-1]:
+        kept = kept[..., None]
+    elif kept.shape != leaf.shape:
+        raise ValueError(
+            f"the mask has shape {tuple(kept.shape)}, but {name} has {tuple(leaf.shape)}: "
+            "mask its rows or its entries"
+        )
+    return {**params, name: leaf * kept}
+
+
+def _rank(score: Tensor) -> Tensor:
+    """Place of each entry along the last axis in increasing order; ties as they stand."""
+    return score.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)

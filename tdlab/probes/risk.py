@@ -1,0 +1,26 @@
+"""Risk on any task, in or out of domain, of any model that maps a prompt to a number."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import vmap
+
+from synthetic_tasks import Batch
+from tdlab.losses import hinge
+
+
+def risk(
+    forward: Callable[[dict[str, Tensor], Tensor], Tensor],
+    params: dict[str, Tensor],
+    batch: Batch,
+    loss: Callable[[Tensor, Tensor], Tensor] = hinge,
+) -> Float[Tensor, " b"]:
+    """The loss of ``forward(params, prompt)``, a model's output for one prompt, on a whole batch.
+
+    A distribution shift is a batch of another task. ``tdlab.statistics`` has the intervals.
+
+    Returns:
+        The loss on each prompt, not averaged.
+    """
+    return loss(vmap(forward, (None, 0))(params, batch.prompt), batch.target)

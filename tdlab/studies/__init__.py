@@ -1,0 +1,1 @@
+"""Studies: presets, and measurements that turn trained runs into tidy tables."""

@@ -1,0 +1,72 @@
+"""The tables of one setting, each measured once and only when it is asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import pandas as pd
+
+from tdlab.run import Run
+from tdlab.studies.icl.classical import learners
+from tdlab.studies.icl.coverage import coverage, coverage_tasks
+from tdlab.studies.icl.dynamics import dynamics, neurons
+from tdlab.studies.icl.pruning import pruning
+from tdlab.studies.icl.setting import Setting
+from tdlab.studies.icl.shift import shift
+from tdlab.studies.icl.step_size import step_size_runs, step_sizes
+from tdlab.sweep import Trained, finished, trained
+
+
+class Measurements:
+    """What claims are judged by. Runs that several tables share are trained once, ``known`` ones never."""
+
+    def __init__(
+        self, setting: Setting, device: str = "cpu", known: Sequence[Trained] = ()
+    ) -> None:
+        self.setting = setting
+        self._device = device
+        self._trained = {(result.run.id, result.run.steps): result for result in known}
+
+    def results(self, runs: Sequence[Run]) -> list[Trained]:
+        """The results of those runs that did not diverge."""
+        missing = [run for run in runs if (run.id, run.steps) not in self._trained]
+        for run, result in zip(missing, trained(missing, device=self._device), strict=True):
+            self._trained[run.id, run.steps] = result
+        return finished([self._trained[run.id, run.steps] for run in runs])
+
+    @cached_property
+    def dynamics(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.dynamics``."""
+        return dynamics(self.setting, self.results(self.setting.runs()))
+
+    @cached_property
+    def neurons(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.neurons``."""
+        return neurons(self.setting, self.results(self.setting.runs()))
+
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.coverage``."""
+        tasks = coverage_tasks(self.setting)
+        results = {name: self.results(self.setting.runs(task)) for name, task in tasks.items()}
+        return coverage(self.setting, results)
+
+    @cached_property
+    def step_sizes(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.step_sizes``."""
+        results = {lr: self.results(runs) for lr, runs in step_size_runs(self.setting).items()}
+        return step_sizes(self.setting, results)
+
+    @cached_property
+    def shift(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.shift``."""
+        return shift(self.setting, self.results(self.setting.runs()))
+
+    @cached_property
+    def pruning(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.pruning``."""
+        return pruning(self.setting, self.results(self.setting.runs()))
+
+    @cached_property
+    def learners(self) -> pd.DataFrame:
+        """See ``tdlab.studies.icl.learners``."""
+        return learners(self.setting, self.results(self.setting.runs()))
