@@ -1,15 +1,16 @@
-r"""In-context binary classification: which of two patterns carries the query (Li et al., ICML 2024).
+r"""In-context binary classification: which of two patterns is the query's (Li et al., ICML 2024).
 
-A prompt belongs to a task (a, b): pattern a is labelled +1, pattern b is labelled -1. Of its ``length``
-examples a fraction ``alpha`` carries a or b; the others carry some other pattern and a random label. Every
-input adds to its relevant pattern a multiple of an irrelevant one::
+A prompt belongs to a task (a, b): pattern a is labelled +1, pattern b is labelled -1. Of its
+``length`` examples a fraction ``alpha`` carries a or b; the others carry some other pattern and a
+random label. Every input adds to its relevant pattern a multiple of an irrelevant one::
 
-    pattern     a   c   b   a   d   b | a        x_i = mu_j + kappa nu_k,  kappa ~ U(-kappa_max, kappa_max)
-    label       +   -   -   +   +   - | 0        y_i = +q or -q;  p_i = (x_i; y_i)
-    relevant    x   .   .   x   .   . |          target +1
+    pattern     a   c   b   a   d   b | a     x_i = mu_j + kappa nu_k
+    label       +   -   -   +   +   - | 0     kappa ~ U(-kappa_max, kappa_max)
+    relevant    x   .   .   x   .   . |       y_i = +q or -q;  p_i = (x_i; y_i);  target +1
 """
 
 import math
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,16 +19,16 @@ from torch import Tensor
 
 from synthetic_tasks import patterns
 from synthetic_tasks.task import Batch
+from synthetic_tasks.task_sets import Pair, check_coverage, check_disjoint, task_set
 from synthetic_tasks.threefry import fold
 from synthetic_tasks.value import (
     Varying,
     require_between,
     require_choice,
     require_count,
+    require_number,
     value,
 )
-
-Pair = tuple[int, int]  # (the pattern labelled +1, the pattern labelled -1)
 
 
 class World(NamedTuple):
@@ -55,9 +56,12 @@ class InContextClassification:
     """In-context binary classification prompts, every knob of the setting.
 
     ``tasks`` is ``"cyclic"`` (pattern i against i + 1: the smallest set that covers), ``"all"``,
-    ``"unseen"`` (all but the cyclic ones) or a list of pairs. Raises ``ValueError`` for numbers outside
-    their range and for a task set that does not show every pattern with both labels equally often,
-    unless ``coverage="violated"`` says that this is meant.
+    ``"unseen"`` (all but the cyclic ones) or a list of pairs.
+
+    Raises:
+        ValueError: for numbers outside their range, and for a task set that does not show every
+            pattern with both labels equally often, unless ``coverage="violated"`` says that this
+            is meant.
     """
 
     revision: ClassVar[int] = 1
@@ -81,7 +85,9 @@ class InContextClassification:
         require_between("kappa", self.kappa, 0, math.inf)
         require_between("beta", self.beta, 0, math.inf, above=True)
         require_choice("coverage", self.coverage, ("required", "violated"))
-        _check_coverage(self.pairs, self.relevant, self.coverage)
+        pairs = self.pairs
+        if self.coverage == "required":
+            check_coverage(pairs, self.relevant)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -97,6 +103,11 @@ class InContextClassification:
     def uniforms(self) -> int:
         """Two for each column: its pattern and label; its irrelevant pattern and kappa."""
         return 2 * (self.length + 1)
+
+    def on_unseen(self) -> "InContextClassification":
+        """The same prompts on every task that is not in this one's set."""
+        rest = tuple(pair for pair in task_set("all", self.relevant) if pair not in self.pairs)
+        return replace(self, tasks=rest, coverage="violated")
 
     def world(self, key: Int[Tensor, " 2"]) -> World:
         """Patterns and label vector of the member with this key, float64."""
@@ -121,9 +132,9 @@ class OutOfDomain:
 
     The IDR patterns are paired, and each pair makes one out-of-domain-relevant (ODR) pattern
     :math:`\mu' = \sqrt{1 - r^2} \sum_i k_i \mu_i + r \nu`, with coefficient sum
-    :math:`S_1 = \sum_i k_i` and, for ``outside`` = r > 0, a part along an IDI pattern of its own, outside
-    the span of the IDR ones. The out-of-domain-irrelevant (ODI) patterns are a random rotation of the
-    remaining IDI ones. All ordered pairs of ODR patterns are tasks.
+    :math:`S_1 = \sum_i k_i` and, for ``outside`` = r > 0, a part along an IDI pattern of its own,
+    outside the span of the IDR ones. The out-of-domain-irrelevant (ODI) patterns are a random
+    rotation of the remaining IDI ones. All ordered pairs of ODR patterns are tasks.
 
     ``pairing`` is ``"drawn"`` (uniformly, for each key), or a list of disjoint pairs; ``alpha``,
     ``length`` and ``kappa`` are those of the trained task unless given.
@@ -137,19 +148,22 @@ class OutOfDomain:
     pairing: str | tuple[Pair, ...] = "drawn"
 
     def __post_init__(self) -> None:
-        patterns.coefficients(2, self.coefficient_sum)
+        patterns.coefficients(2, require_number("coefficient_sum", self.coefficient_sum))
         require_between("outside", self.outside, 0, 1)
         if isinstance(self.pairing, str):
             require_choice("pairing", self.pairing, ("drawn",))
+        else:
+            check_disjoint("pairing", self.pairing, self.trained.relevant)
         count = self.trained.relevant // 2 if self.pairing == "drawn" else len(self.pairing)
         if count < 3:
             raise ValueError(
-                f"{count} pairs of relevant patterns, but a task needs at least 3 (M1 of at least 6)"
+                f"{count} pairs of relevant patterns, but a task needs at least 3 "
+                "(M1 of at least 6)"
             )
         if self.trained.irrelevant <= count:
             raise ValueError(
-                f"irrelevant (M2) is {self.trained.irrelevant}, but out of domain it must exceed the "
-                f"{count} pairs"
+                f"irrelevant (M2) is {self.trained.irrelevant}, but out of domain it must exceed "
+                f"the {count} pairs"
             )
 
     @property
@@ -182,7 +196,7 @@ class OutOfDomain:
 
 
 def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
-    """Prompts of any world of this family; the task set and the labels are balanced in expectation."""
+    """Prompts of any world of this family; tasks and labels are balanced in expectation."""
     columns, noise = uniforms.chunk(2, dim=-1)
     which, _ = _split(columns[:, -1], 2 * len(world.tasks))  # a task, and one of its two patterns
     task = world.tasks[which // 2]
@@ -202,17 +216,6 @@ def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
         target=target,
         latent=Latent(task, pattern, label, context == query[:, None]),
     )
-
-
-def task_set(name: str | tuple[Pair, ...], count: int) -> tuple[Pair, ...]:
-    """The ordered pairs of ``count`` patterns that a name stands for; a list is checked and returned."""
-    everything = tuple((a, b) for a in range(count) for b in range(count) if a != b)
-    if not isinstance(name, str):
-        return _checked(name, count)
-    require_choice("tasks", name, ("cyclic", "all", "unseen"))
-    cyclic = tuple((a, (a + 1) % count) for a in range(count))
-    chosen = {"cyclic": cyclic, "all": everything}
-    return chosen.get(name) or tuple(pair for pair in everything if pair not in cyclic)
 
 
 def _context(
@@ -242,27 +245,3 @@ def _split(u: Tensor, cells: int) -> tuple[Tensor, Tensor]:
 
 def _sign(positive: Tensor, dtype: torch.dtype) -> Tensor:
     return 2 * positive.to(dtype) - 1
-
-
-def _checked(pairs: tuple[Pair, ...], count: int) -> tuple[Pair, ...]:
-    for pair in pairs:
-        if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= j < count for j in pair):
-            raise ValueError(
-                f"tasks hold {pair}, but a task is an ordered pair of two patterns in 0..{count - 1}"
-            )
-    if not pairs or len(set(pairs)) != len(pairs):
-        raise ValueError(f"tasks are {pairs}, but must be distinct pairs, at least one")
-    return pairs
-
-
-def _check_coverage(pairs: tuple[Pair, ...], count: int, coverage: str) -> None:
-    if coverage == "violated":
-        return
-    for j in range(count):
-        plus, minus = sum(a == j for a, _ in pairs), sum(b == j for _, b in pairs)
-        if plus == 0 or plus != minus:
-            raise ValueError(
-                f"the task set shows pattern {j} {plus} times as +1 and {minus} times as -1, but must "
-                "show each pattern with both labels equally often "
-                '(or say coverage="violated")'
-            )

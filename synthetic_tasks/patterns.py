@@ -1,4 +1,4 @@
-"""Orthogonal pattern dictionaries, and out-of-domain mixtures of them with a chosen coefficient sum."""
+"""Orthogonal pattern dictionaries, and out-of-domain mixtures with a chosen coefficient sum."""
 
 import math
 
@@ -9,10 +9,8 @@ from torch import Tensor
 from synthetic_tasks.threefry import normals, uniforms
 
 
-def dictionary(
-    key: Int[Tensor, " 2"], count: int, width: int, norm: float
-) -> Float[Tensor, "j d"]:
-    """``count`` mutually orthogonal rows of length ``norm`` in a uniformly random orientation, float64."""
+def dictionary(key: Int[Tensor, " 2"], count: int, width: int, norm: float) -> Float[Tensor, "j d"]:
+    """``count`` orthogonal rows of length ``norm`` in a uniformly random orientation, float64."""
     if count > width:
         raise ValueError(f"{count} orthogonal patterns do not fit into {width} dimensions")
     return norm * _orthogonal(key, width)[:count]
@@ -26,22 +24,29 @@ def rotate(key: Int[Tensor, " 2"], patterns: Float[Tensor, "j d"]) -> Float[Tens
 def coefficients(size: int, coefficient_sum: float) -> Float[Tensor, " g"]:
     r"""Unit-norm mixture coefficients k of ``size`` patterns with :math:`\sum_i k_i = S_1`.
 
-    .. math:: k = \frac{S_1}{g} \mathbf 1 + \sqrt{1 - S_1^2 / g}\; v, \qquad v \perp \mathbf 1, |v| = 1,
+    .. math::
+        k = \frac{S_1}{g} \mathbf 1 + \sqrt{1 - S_1^2 / g}\; v, \qquad v \perp \mathbf 1, |v| = 1,
 
-    with v along :math:`e_1 - \mathbf 1 / g`; for pairs this is :math:`(S_1 \pm \sqrt{2 - S_1^2}) / 2`.
-    Raises ``ValueError`` outside the feasible range :math:`|S_1| \le \sqrt g`.
+    with v along :math:`e_1 - \mathbf 1 / g`; for pairs this is
+    :math:`(S_1 \pm \sqrt{2 - S_1^2}) / 2`.
+
+    Returns:
+        The ``size`` = g coefficients in float64, the largest first.
+
+    Raises:
+        ValueError: outside the feasible range :math:`|S_1| \le \sqrt g`.
     """
     limit = math.sqrt(size)
-    if not abs(coefficient_sum) <= limit:
+    if not abs(coefficient_sum) <= limit or (size == 1 and abs(coefficient_sum) != 1):
         raise ValueError(
-            f"coefficient_sum is {coefficient_sum}, but a unit mixture of {size} orthogonal patterns "
-            f"has S_1 in [{-limit:.4g}, {limit:.4g}]"
+            f"coefficient_sum is {coefficient_sum}, but a unit mixture of {size} orthogonal "
+            f"patterns has S_1 in [{-limit:.4g}, {limit:.4g}]"
+            + (", its ends alone" if size == 1 else "")
         )
     even = torch.ones(size, dtype=torch.float64) / size
-    if size == 1:
-        return even * coefficient_sum
-    odd = torch.eye(size, dtype=torch.float64)[0] - even
-    return coefficient_sum * even + math.sqrt(1 - coefficient_sum**2 / size) * odd / odd.norm()
+    odd = torch.nn.functional.normalize(torch.eye(size, dtype=torch.float64)[0] - even, dim=0)
+    length = math.sqrt(max(0.0, 1 - coefficient_sum**2 / size))  # rounding, at the very ends
+    return coefficient_sum * even + length * odd
 
 
 def mixtures(
@@ -49,8 +54,11 @@ def mixtures(
 ) -> Float[Tensor, "o d"]:
     r"""Out-of-domain patterns :math:`\mu'_o = \sum_i k_i \mu_{o_i}`, one for each disjoint group.
 
-    They are mutually orthogonal and as long as the patterns. Raises as ``coefficients`` does, and
-    ``ValueError`` for groups that share a pattern.
+    Returns:
+        One mixture a row; they are mutually orthogonal and as long as the patterns.
+
+    Raises:
+        ValueError: as ``coefficients`` does, and for groups that share a pattern.
     """
     if groups.unique().numel() != groups.numel():
         raise ValueError(f"groups are {groups.tolist()}, but no pattern may occur twice")

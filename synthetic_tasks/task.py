@@ -1,7 +1,8 @@
 """What a task is: a world that one member keeps for life, and a pure map from uniforms to batches.
 
-Axes, here and everywhere: b prompt, n token, l context example, d feature, y output, h head, m neuron,
-j pattern, t task, u uniform; a leading member axis and a step axis are added by the callers.
+Axes, here and everywhere: b prompt, n token, l context example, d feature, y output, h head,
+m neuron, j pattern, t task, u uniform; a leading member axis and a step axis are added by the
+callers.
 """
 
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -21,7 +22,7 @@ Latent = Any
 
 
 class Batch(NamedTuple):
-    """Prompts with their answers. The query is always the last column, padding sits before the rest."""
+    """Prompts with their answers; the query is always the last column, padding comes first."""
 
     prompt: Float[Tensor, "*b n d"]
     mask: Bool[Tensor, "*b n"]  # False on padding
@@ -43,14 +44,12 @@ class Task(Protocol):
         """What the member with this key keeps for life, in float64."""
 
     def draw(self, world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
-        """One whole batch from one block of uniforms; pure, so that it can be compiled and mapped."""
+        """One whole batch from one block of uniforms; pure, so it can be compiled and mapped."""
 
 
 def cast(values: World, dtype: torch.dtype) -> World:
     """A named tuple of tensors with its floating-point leaves in ``dtype``."""
-    return type(values)(
-        *(leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in values)
-    )
+    return type(values)(*(leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in values))
 
 
 def sample(

@@ -1,9 +1,9 @@
 """Counter-based random numbers: every uniform is a function of (key, index), on any device.
 
-Threefry-2x32 with twenty rounds (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-SC 2011) in integer tensor operations. It runs inside a compiled step, has no state to store, and gives the
-same bits however many keys are evaluated at once. Words are 32-bit values held in int64, because the
-sums of the cipher then never overflow.
+Threefry-2x32 with twenty rounds (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+1, 2, 3", SC 2011) in integer tensor operations. It runs inside a compiled step, has no state to
+store, and gives the same bits however many keys are evaluated at once. Words are 32-bit values held
+in int64, because the sums of the cipher then never overflow.
 """
 
 import torch
@@ -61,14 +61,17 @@ def uniforms(
 ) -> Float[Tensor, "..."]:
     """Independent uniforms on the open interval (0, 1), of ``shape`` for each key.
 
-    They are the midpoints of 2**23 cells, the same numbers in float32 as in float64, so that ``floor(n * u)``
-    is below ``n`` in either precision and a run sees the same data whatever its dtype.
+    They are the midpoints of 2**23 cells, the same numbers in float32 as in float64, so that
+    ``floor(n * u)`` is below ``n`` in either precision and a run sees the same data whatever its
+    dtype. The first numbers of a longer draw are those of a shorter one.
+
+    Returns:
+        The axes of the keys, then those of ``shape``.
     """
     count = torch.Size(shape).numel()
-    pairs = (count + 1) // 2
-    index = torch.arange(pairs, device=key.device)
-    low, high = threefry2x32((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
-    words = torch.cat([low, high], dim=-1)[..., :count]
+    index = torch.arange((count + 1) // 2, device=key.device)
+    pairs = threefry2x32((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
+    words = torch.stack(pairs, dim=-1).flatten(-2)[..., :count]
     cells = (words >> (32 - _BITS)).to(dtype)
     return ((cells + 0.5) * 2.0**-_BITS).unflatten(-1, shape)
 
@@ -76,5 +79,5 @@ def uniforms(
 def normals(
     key: Int[Tensor, "*k 2"], shape: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "..."]:
-    """Independent standard normals, by the inverse distribution function (so within 5.3 of zero)."""
+    """Independent standard normals, by the inverse distribution function: within 5.3 of zero."""
     return torch.special.ndtri(uniforms(key, shape, torch.float64)).to(dtype)

@@ -1,4 +1,4 @@
-"""Values: frozen, keyword-only descriptions that can say what fixes them and what is wrong with them."""
+"""Values: frozen, keyword-only descriptions that know what fixes them and what is wrong in them."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -11,18 +11,20 @@ import numpy as np
 
 T = TypeVar("T")
 
-# A scalar that may differ between the members of one ensemble: it reaches the program as a number in a
-# tensor. Every other field fixes the program itself, its shapes above all.
+# A scalar that may differ between the members of one ensemble: it reaches the program as a number
+# in a tensor. Every other field fixes the program itself, its shapes above all.
 Varying = Annotated[T, "varying"]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def value(cls: type[T]) -> type[T]:
-    """A frozen keyword-only dataclass; numpy scalars and lists are taken as plain numbers and tuples.
+    """A frozen keyword-only dataclass; numpy scalars and lists become plain numbers and tuples.
 
-    Construction raises ``TypeError`` for an unknown field and names the nearest known one.
+    Returns:
+        The dataclass, whose construction raises ``TypeError`` for an unknown field and names the
+        nearest known one.
     """
-    made = dataclass(frozen=True, kw_only=True)(cls)
+    made: Any = dataclass(frozen=True, kw_only=True)(cls)
     known = [field.name for field in fields(made)]
     plain_init = made.__init__
 
@@ -33,7 +35,7 @@ def value(cls: type[T]) -> type[T]:
                 raise TypeError(f"{cls.__name__} has no field {name!r}{meant(name, known)}")
         plain_init(self, **{name: _plain(item) for name, item in given.items()})
 
-    type.__setattr__(made, "__init__", init)
+    made.__init__ = init
     return made
 
 
@@ -47,8 +49,10 @@ def meant(name: str, known: list[str]) -> str:
 def canonical(item: Any) -> Any:
     """What fixes a value, as plain JSON: fields at their default are left out, ``1.0`` is ``1``.
 
-    A value contributes its class name and its ``revision``, the integer that its author raises when the
-    same fields come to mean something else.
+    Returns:
+        Numbers, strings, lists and objects. A value contributes its class name and its
+        ``revision``, the integer that its author raises when the same fields come to mean
+        something else.
     """
     if is_dataclass(item):
         fixed = {
@@ -89,19 +93,35 @@ def varying(item: Any) -> dict[str, float]:
 
 
 def require_between(
-    name: str, number: float, low: float, high: float, *, above: bool = False
+    name: str,
+    number: object,
+    low: float,
+    high: float,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> None:
-    """Raises one line unless ``low <= number <= high`` (``low <`` if ``above``); NaN never passes."""
+    """Raises one line unless ``number`` lies between ``low`` and ``high``; NaN never does.
+
+    The ends belong to the range, except infinity, ``low`` if ``above`` and ``high`` if ``below``.
+    """
+    number: Any = require_number(name, number)
+    below = below or high == float("inf")
+    high_enough = low < number if above else low <= number
+    low_enough = number < high if below else number <= high
+    if not (high_enough and low_enough):
+        start, end = "(" if above else "[", ")" if below else "]"
+        raise ValueError(f"{name} is {number}, but must lie in {start}{low:g}, {high:g}{end}")
+
+
+def require_number(name: str, number: object) -> Any:
+    """``number``, if it is one; raises one line otherwise."""
     if isinstance(number, bool) or not isinstance(number, Real):
         raise TypeError(f"{name} is {number!r}, but must be a number")
-    inside = (low < number if above else low <= number) and number <= high
-    if not inside:
-        bracket = "(" if above else "["
-        close = ")" if high == float("inf") else "]"
-        raise ValueError(f"{name} is {number}, but must lie in {bracket}{low:g}, {high:g}{close}")
+    return number
 
 
-def require_count(name: str, number: int, least: int) -> None:
+def require_count(name: str, number: object, least: int) -> None:
     """Raises one line unless ``number`` is an integer of at least ``least``."""
     if isinstance(number, bool) or not isinstance(number, Integral):
         raise TypeError(f"{name} is {number!r}, but must be an integer of at least {least}")
@@ -122,5 +142,7 @@ def _plain(item: Any) -> Any:
 
 
 def _is_default(field: Any, item: Any) -> bool:
+    if is_dataclass(item):  # never left out: its revision counts, also where it is the default
+        return False
     default = field.default if field.default_factory is MISSING else field.default_factory()
     return default is not MISSING and bool(canonical(default) == canonical(item))

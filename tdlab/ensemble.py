@@ -1,7 +1,7 @@
 """The training step of an ensemble as one tensor program: draw, forward, backward, update.
 
-The program is written for one member and mapped over the member axis; it holds no random state, because a
-member's data is a function of its key and the step.
+The program is written for one member and mapped over the member axis; it holds no random state,
+because a member's data is a function of its key and the step.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import grad, vmap
+from torch.utils._pytree import tree_map
+
 from synthetic_tasks.task import Task, World, cast
 from synthetic_tasks.threefry import fold, stream, uniforms
 from synthetic_tasks.value import varying
-from torch import Tensor
-from torch.func import grad_and_value, vmap
-from torch.utils._pytree import tree_map
-
 from tdlab.losses import LOSSES
 from tdlab.models import Params, over_prompts, stacked
 from tdlab.optimisers import State
@@ -108,13 +108,16 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
     }
     key = keys([run.seed for run in runs], "train").to(device)
     world = type(made.world)(*(leaf.to(device) for leaf in made.world))
-    return Data(world, key, scalars), Data(made.axes, 0, dict.fromkeys(scalars, 0))
+    axes = Data._make((made.axes, 0, dict.fromkeys(scalars, 0)))
+    return Data(world, key, scalars), axes
 
 
 def step(run: Run, axes: Data) -> Step:
-    """One step of all members that share the program of ``run``: (members, data, step) to (members, loss).
+    """One step of all members that share the program of ``run``.
 
-    The step's number is a tensor, so that a compiled program serves every step.
+    Returns:
+        A map from (members, data, number of the step) to (members, loss of each). The number is a
+        tensor, so that a compiled program serves every step.
     """
     loss_of = LOSSES[run.loss]
 
@@ -123,11 +126,13 @@ def step(run: Run, axes: Data) -> Step:
         block = uniforms(fold(data.key, number), (run.batch, run.task.uniforms), run.torch_dtype)
         batch = run.task.draw(data.world, block)
 
-        def risk(leaves: Params) -> Tensor:
+        def risk(leaves: Params) -> tuple[Tensor, Tensor]:
             trace = over_prompts(run.model, {**members.params, **leaves}, batch)
-            return loss_of(trace.output, batch.target).mean()
+            each = loss_of(trace.output, batch.target)
+            return each.mean(), each
 
-        grads, loss = grad_and_value(risk)(moving)
+        grads, each = grad(risk, has_aux=True)(moving)
+        loss = _pairwise_mean(each)
         moved, state = run.optimiser.update(data.scalars, moving, grads, members.state)
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
@@ -145,3 +150,14 @@ def _unless_ended(
     choose = partial(tree_map, lambda new, old: torch.where(take, new, old))
     ended = torch.where(moving & ~finite, number, members.ended)
     return Members(choose(params, members.params), choose(state, members.state), ended)
+
+
+def _pairwise_mean(values: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    """The mean in an order of its own."""
+    # A library's sum follows the layout, which follows the size of the ensemble; this does not.
+    count, size = len(values), 1 << (len(values) - 1).bit_length()
+    values = torch.nn.functional.pad(values, (0, size - count))
+    while size > 1:
+        size //= 2
+        values = values[:size] + values[size:]
+    return values[0] / count

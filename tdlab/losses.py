@@ -1,6 +1,7 @@
 """Losses and errors, per prompt and unreduced; z is the target, F the output.
 
-Means belong to whoever knows what is averaged: prompts in the trainer, prompts and seeds in a table.
+Means belong to whoever knows what is averaged: prompts in the trainer, prompts and seeds in a
+table.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,11 @@ def hinge(output: Float[Tensor, "*b"], target: Float[Tensor, "*b"]) -> Float[Ten
 
 
 def logistic(output: Float[Tensor, "*b"], target: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    r""":math:`\log(1 + e^{-z F})`."""
-    return torch.nn.functional.softplus(-target * output)
+    r""":math:`\log(1 + e^{-z F})`, the cross-entropy of the two classes."""
+    # Elementwise exponentials round by their place in memory, so by who else is in the ensemble;
+    # those of a softmax over an axis of its own do not.
+    margin = target * output
+    return -torch.stack([margin, torch.zeros_like(margin)], dim=-1).log_softmax(-1)[..., 0]
 
 
 def squared(output: Float[Tensor, "*b y"], target: Float[Tensor, "*b y"]) -> Float[Tensor, "*b"]:
@@ -26,7 +30,7 @@ def squared(output: Float[Tensor, "*b y"], target: Float[Tensor, "*b y"]) -> Flo
 
 
 def zero_one(output: Float[Tensor, "*b"], target: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    r""":math:`\mathbb 1[z F \le 0]`: an output of exactly zero names no class and counts as an error."""
+    r""":math:`\mathbb 1[z F \le 0]`: an output of exactly zero names no class and is an error."""
     return (target * output <= 0).to(output.dtype)
 
 

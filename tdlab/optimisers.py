@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from synthetic_tasks.value import Varying, require_between, value
 from torch import Tensor
+
+from synthetic_tasks.value import Varying, require_between, value
 
 Leaves = dict[str, Tensor]
 State = dict[str, Leaves]
@@ -27,7 +28,7 @@ class Optimiser(Protocol):
     def update(
         self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State
     ) -> tuple[Leaves, State]:
-        """Parameters and state after one step; ``scalars`` are the optimiser's own varying fields."""
+        """Parameters and state after one step; ``scalars`` are the optimiser's varying fields."""
 
 
 @value
@@ -68,8 +69,8 @@ class Adam:
 
     def __post_init__(self) -> None:
         require_between("lr", self.lr, 0, math.inf)
-        require_between("beta1", self.beta1, 0, 1)
-        require_between("beta2", self.beta2, 0, 1)
+        require_between("beta1", self.beta1, 0, 1, below=True)
+        require_between("beta2", self.beta2, 0, 1, below=True)
         require_between("eps", self.eps, 0, math.inf)
 
     def init(self, params: Leaves) -> State:

@@ -1,13 +1,13 @@
 """One progress line: a bar in a terminal, a line now and then in a log."""
 
 import sys
-from typing import TextIO
+from typing import Any
 
 from tqdm import tqdm
 
 
-def bar(total: int, label: str, *, unit: str, out: TextIO | None = None) -> "tqdm[None]":
-    """A bar over ``total`` units; in a log it speaks at most every twenty seconds."""
+def bar(total: int, label: str, *, unit: str, out: Any = None) -> "tqdm[None]":
+    """A bar over ``total`` units on a text stream, stderr; in a log a line every 20 seconds."""
     out = out or sys.stderr
     terminal = out.isatty()
     return tqdm(

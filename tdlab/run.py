@@ -5,9 +5,9 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+
 from synthetic_tasks import Task
 from synthetic_tasks.value import canonical, program, require_choice, require_count, value
-
 from tdlab.losses import LOSSES
 from tdlab.models import Model
 from tdlab.optimisers import SGD, Optimiser
@@ -19,11 +19,16 @@ _KINDS = {"task": Task, "model": Model, "optimiser": Optimiser, "snapshots": Sch
 
 @value
 class Run:
-    """One training: ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed`` fix the trajectory.
+    """One training: all that fixes its trajectory, and how much of that is wanted.
 
-    ``steps`` and ``snapshots`` say how much of it is wanted, and when it is looked at; they are requests
-    and no part of the ``id``. ``trained`` names the parameters that move, the model's own choice unless
-    given. Raises ``ValueError`` or ``TypeError`` for what cannot be trained.
+    ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed``, ``trained`` and ``dtype`` fix
+    the trajectory; ``trained`` names the parameters that move, the model's own choice unless given.
+    ``steps`` and ``snapshots`` say how much of it is wanted, and when it is looked at; they are
+    requests and no part of the ``id``.
+
+    Raises:
+        ValueError: for a number or a name out of range.
+        TypeError: for a part that is no task, model, optimiser or schedule.
     """
 
     task: Task
@@ -68,7 +73,7 @@ class Run:
         fixed: dict[str, Any] = canonical(self)
         requests = ("steps", "snapshots", "revision", "type")
         kept = {name: part for name, part in fixed.items() if name not in requests}
-        return {**kept, "trained": sorted(self.moving)}
+        return {**kept, "trained": sorted(set(self.moving))}
 
     @property
     def program(self) -> Any:

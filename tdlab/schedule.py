@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+
 from synthetic_tasks.value import require_count, value
 
 

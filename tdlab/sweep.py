@@ -28,13 +28,15 @@ class Trained:
 
     @property
     def finished(self) -> bool:
-        """Whether the run took all the steps that were asked for, or stopped because it had enough."""
+        """Whether the run took all the steps asked for, or stopped because it had enough."""
         return self.ending.reason != "diverged"
 
     def at(self, step: int) -> Params:
-        """The parameters after ``step`` updates. Raises ``ValueError`` where no snapshot was taken."""
+        """The parameters after ``step`` updates; ``ValueError`` where no snapshot was taken."""
         if step not in self.steps:
-            raise ValueError(f"no snapshot at step {step} of run {self.run.id}; it has {self.steps}")
+            raise ValueError(
+                f"no snapshot at step {step} of run {self.run.id}; it has {self.steps}"
+            )
         return {name: leaf[self.steps.index(step)] for name, leaf in self.params.items()}
 
     @property
@@ -51,10 +53,14 @@ def trained(
     device: str = "cpu",
     path: str = "auto",
 ) -> list[Trained]:
-    """The results of these runs, in their order, trained in this process.
+    """Trains these runs in this process.
 
-    Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend on how
-    they are split.
+    Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend
+    on how they are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
+    :class:`tdlab.train.Training`.
+
+    Returns:
+        The results, in the order of the runs.
     """
     done: dict[int, Trained] = {}
     for places in _ensembles(runs):
@@ -69,19 +75,42 @@ def trained(
     return [done[place] for place in range(len(runs))]
 
 
-def at_each_step(results: Sequence[Trained]) -> tuple[tuple[int, ...], Params]:
-    """Steps, and the parameters of all results with leading axes member, step.
+def finished(results: Sequence[Trained]) -> list[Trained]:
+    """Those that did not diverge. Raises ``ValueError`` if none is left."""
+    kept = [result for result in results if result.finished]
+    if not kept:
+        raise ValueError(f"all {len(results)} runs diverged; a smaller learning rate may help")
+    return kept
 
-    Raises ``ValueError`` unless all have the same snapshots, as results of one program have that finished.
+
+def at_each_step(results: Sequence[Trained]) -> tuple[tuple[int, ...], Params]:
+    """The parameters of all results at each of their snapshots.
+
+    Returns:
+        The steps, and the parameters with leading axes member, step.
+
+    Raises:
+        ValueError: for a run that diverged, or snapshots at different steps.
     """
+    _require_finished(results)
     if len({result.steps for result in results}) != 1:
-        raise ValueError("results have different snapshots; select those that are .finished")
+        raise ValueError("the results have snapshots at different steps and cannot be stacked")
     return results[0].steps, stacked(result.params for result in results)
 
 
 def final(results: Sequence[Trained]) -> Params:
-    """The last parameters of all results, with a leading member axis."""
+    """The last parameters of all results, leading axis member; raises for a run that diverged."""
+    _require_finished(results)
     return stacked(result.final for result in results)
+
+
+def _require_finished(results: Sequence[Trained]) -> None:
+    for result in results:
+        if not result.finished:
+            raise ValueError(
+                f"run {result.run.id} diverged at step {result.ending.step}; "
+                "tdlab.sweep.finished leaves such runs out"
+            )
 
 
 def _ensembles(runs: Sequence[Run]) -> list[list[int]]:
@@ -102,13 +131,15 @@ def _collect(training: Training) -> list[Trained]:
 
 
 def _member(training: Training, snapshots: list[Snapshot], member: int) -> Trained:
-    """What belongs to one member: nothing from after its end."""
+    """What belongs to one member: nothing from after its end, but its end itself."""
     ending = training.endings[member]
-    kept = [snapshot for snapshot in snapshots if snapshot.step <= ending.step]
+    kept = {each.step: each.params for each in snapshots if each.step <= ending.step}
+    if ending.reason != "finished":
+        kept[ending.step] = training.params
     return Trained(
         run=training.runs[member],
-        steps=tuple(snapshot.step for snapshot in kept),
-        params=stacked({k: v[member].cpu() for k, v in snapshot.params.items()} for snapshot in kept),
+        steps=tuple(kept),
+        params=stacked({k: v[member].cpu() for k, v in params.items()} for params in kept.values()),
         loss=training.loss[member],
         observed={
             step: {name: numbers[member] for name, numbers in observed.items()}

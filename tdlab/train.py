@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from synthetic_tasks.value import require_choice
 from torch import Tensor
 
+from synthetic_tasks.value import require_choice
 from tdlab.ensemble import MOVING, Members, data, require_one_program, start, step
 from tdlab.models import Params
 from tdlab.optimisers import State
@@ -17,8 +17,8 @@ from tdlab.progress import bar
 from tdlab.run import Run
 from tdlab.schedule import At, Schedule
 
-# Numbers measured on the members after some step, each with a leading member axis. The entry "stop", if
-# there is one, says which members have been trained enough.
+# Numbers measured on the members after some step, each with a leading member axis. The entry
+# "stop", if there is one, says which members have been trained enough.
 Observe = Callable[[int, Params], Mapping[str, Tensor]]
 
 # (ours) Compiling costs about what this many member-steps of the in-context preset gain by it.
@@ -35,25 +35,28 @@ class Snapshot(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """After how many updates a member stopped, and why: ``finished``, ``diverged`` or ``observed``."""
+    """After how many updates a member stopped, and why."""
 
     step: int
-    reason: str
+    reason: str  # "finished", "diverged" or "observed"
 
 
 class Training:
-    """The training of one ensemble: iterating over it trains, and yields a snapshot where one is due.
+    """The training of one ensemble: iterating over it trains, and yields snapshots where due.
 
-    ``runs`` differ in seed and varying scalars only. ``observe`` is called at the steps of ``observe_at``
-    (by default those of the snapshots). ``path`` is ``"eager"``, ``"compiled"``, or ``"auto"`` for
-    whichever is done first. Once iterated over,
+    ``runs`` differ in seed and varying scalars only. ``observe`` is called at the steps of
+    ``observe_at`` (by default those of the snapshots). ``path`` is ``"eager"``, ``"compiled"``, or
+    ``"auto"`` for whichever is done first. Once iterated over,
 
     - ``loss`` (member, step) holds every training loss, NaN from where a member no longer moved;
-    - ``endings`` says of each member when it stopped, and why: one whose loss or parameters stop being
-      finite keeps its last finite parameters, raises a ``RuntimeWarning`` and leaves the others alone;
+    - ``endings`` says of each member when it stopped, and why: one whose loss or parameters stop
+      being finite keeps its last finite parameters, raises a ``RuntimeWarning`` and leaves the
+      others alone;
+    - ``params`` holds each member's parameters as they were when it stopped;
     - ``observed`` maps each observed step to its numbers.
 
-    Raises ``ValueError`` for runs of different programs, and for a device that is not there.
+    Raises:
+        ValueError: for runs of different programs, and for a device that is not there.
     """
 
     def __init__(
@@ -73,10 +76,12 @@ class Training:
         self.loss = torch.full((len(runs), runs[0].steps), math.nan, dtype=runs[0].torch_dtype)
         self.endings = [Ending(runs[0].steps, "finished") for _ in runs]
         self.observed: dict[int, dict[str, Tensor]] = {}
+        self.params: Params = {}
         self._observe = observe
         watched = (observe_at or runs[0].snapshots) if observe else At(at=())
         self._observe_at = frozenset(watched.steps(runs[0].steps))
         self._snapshot_at = frozenset(runs[0].snapshots.steps(runs[0].steps))
+        self._looks = self._observe_at | self._snapshot_at
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Trains, and yields the snapshots in order."""
@@ -86,7 +91,9 @@ class Training:
         advance = step(self.runs[0], axes)
         if self.path == "compiled":
             advance = torch.compile(advance, fullgraph=True, dynamic=False)
-        losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(self.device)
+        losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(
+            self.device
+        )
         with bar(total, f"training {len(self.runs)} members", unit="step") as progress:
             for now in range(total + 1):
                 if now in self._observe_at:
@@ -94,13 +101,14 @@ class Training:
                 if now in self._snapshot_at:
                     self._settle(members, losses)
                     yield Snapshot(now, members.params, members.state)
-                if now == total or (now in self._observe_at and (members.ended != MOVING).all()):
+                if now == total or (now in self._looks and (members.ended != MOVING).all()):
                     break
                 moving = members.ended == MOVING
                 members, loss = advance(members, its_data, torch.tensor(now, device=self.device))
                 losses[now] = loss.where(moving, math.nan)
                 progress.update()
         self._settle(members, losses)
+        self.params = members.params
 
     def _look(self, now: int, members: Members) -> Members:
         """Observes the members, and stops those that have been trained enough."""

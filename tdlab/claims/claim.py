@@ -1,7 +1,7 @@
 """A claim: what a paper says, the rule that judges it, and what was found.
 
-A rule compares an interval with a prediction and reads the same whatever the outcome: ``agrees`` where the
-whole interval satisfies it, ``disagrees`` where none of it does, ``inconclusive`` in between.
+A rule compares an interval with a prediction and reads the same whatever the outcome: ``agrees``
+where the whole interval satisfies it, ``disagrees`` where none of it does, else ``inconclusive``.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from tdlab.statistics import Interval
 
@@ -28,8 +29,9 @@ class Finding(NamedTuple):
 class Claim:
     """One claim of one paper.
 
-    ``needs`` names the tables of the study that ``judge`` takes after the setting; ``judge`` is a pure
-    function, so that a table with a planted answer has a known verdict.
+    ``needs`` names what ``judge`` takes of the study's measurements: tables, and the setting where
+    a prediction depends on it. ``judge`` is a pure function, so that a table with a planted answer
+    has a known verdict.
     """
 
     id: str
@@ -40,13 +42,12 @@ class Claim:
     judge: Callable[..., list[Finding]]
 
     def findings(self, measurements: Any) -> list[Finding]:
-        """The findings on the tables of ``measurements``, which are measured where they are missing."""
-        tables = [getattr(measurements, name) for name in self.needs]
-        return self.judge(measurements.setting, *tables)
+        """The findings on the tables of ``measurements``, which measures what is missing."""
+        return self.judge(*(getattr(measurements, name) for name in self.needs))
 
 
 def overall(findings: Sequence[Finding]) -> str:
-    """The verdict on a claim: it agrees where every part does, and disagrees where any part does."""
+    """The verdict on a claim: agrees where every part does, disagrees where any part does."""
     verdicts = {finding.verdict for finding in findings}
     if DISAGREES in verdicts:
         return DISAGREES
@@ -109,11 +110,12 @@ def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], seeds: int) -> pd.D
     )
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a table of findings that a reader wants, a row a finding."""
-    columns = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
-    shown = ["claim", "quantity", "measurement", "prediction", "verdict"]
-    return table[shown].rename(columns=columns).set_index("claim")
+def summary(table: pd.DataFrame) -> Styler:
+    """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
+    names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
+    shown = table[["claim", *names, "prediction", "verdict"]].rename(columns=names)
+    styler = shown.set_index(["claim", names["quantity"]]).style
+    return styler.set_properties(**{"text-align": "left"})
 
 
 def _read(all_of_it: bool, some_of_it: bool) -> str:

@@ -1,7 +1,7 @@
 r"""The claims of Li, Wang, Lu, Cui, Chen (ICML 2024, arXiv 2402.15607) about in-context learning.
 
-A theorem leaves its constants open; a number that a rule needs and the paper does not give is marked
-(ours). It was fixed before measuring, and is stated in the claim's rule.
+A theorem leaves its constants open; a number that a rule needs and the paper does not give is
+marked (ours). It was fixed before measuring, and is stated in the claim's rule.
 """
 
 import numpy as np
@@ -45,12 +45,12 @@ generalization = Claim(
     source=SOURCE,
     rule=f"95 % interval over seeds at the last step: zero-one error at most {ERROR:g}, "
     f"hinge risk at most {HINGE:g} (ours)",
-    needs=("dynamics",),
+    needs=("setting", "dynamics"),
     judge=_generalization,
 )
 
 
-def _coverage(setting: Setting, coverage: pd.DataFrame) -> list[Finding]:
+def _coverage(coverage: pd.DataFrame) -> list[Finding]:
     error = _select(coverage, quantity="zero_one")
     covered = _by_seed(error, left_out="nothing")
     return [
@@ -114,7 +114,7 @@ attention = Claim(
     source=SOURCE,
     rule="95 % intervals over seeds: before training the closed form lies inside; after it, at "
     f"least {FOCUS:g} (ours) in and out of domain; the exponent of the gap in eta above 0",
-    needs=("dynamics", "shift", "step_sizes"),
+    needs=("setting", "dynamics", "shift", "step_sizes"),
     judge=_attention,
 )
 
@@ -153,12 +153,12 @@ neurons = Claim(
     source=SOURCE,
     rule=f"95 % intervals over seeds: median angles of large neurons at most {ALIGNED:g} degrees "
     f"(ours), small fraction above 0; large: label part above {LARGE:g}",
-    needs=("neurons",),
+    needs=("setting", "neurons"),
     judge=_neurons,
 )
 
 
-def _shift(setting: Setting, shift: pd.DataFrame) -> list[Finding]:
+def _shift(shift: pd.DataFrame) -> list[Finding]:
     hinge = _select(shift, shift="coefficient_sum", quantity="hinge", source="measured")
     found = []
     for pairing in ("drawn", "neighbours", "opposite"):
@@ -228,12 +228,12 @@ pruning = Claim(
     source=SOURCE,
     rule="95 % intervals over seeds: added risk at most O(eps) + M^-1/2 with constants 1 (ours); "
     "slope over R from 0.1 to 0.9 above 0",
-    needs=("pruning",),
+    needs=("setting", "pruning"),
     judge=_pruning,
 )
 
 
-def _classical(setting: Setting, learners: pd.DataFrame) -> list[Finding]:
+def _classical(learners: pd.DataFrame) -> list[Finding]:
     found = []
     for alpha in sorted(learners.alpha.unique(), reverse=True):
         for kappa in sorted(learners.kappa.unique()):
@@ -254,8 +254,8 @@ classical = Claim(
     id="icl.classical",
     statement="At alpha' = 0.8 on a par with the best classical learner; at 0.6 ahead of it.",
     source=SOURCE,
-    rule="95 % interval over seeds of the zero-one error, averaged over prompt lengths, less that of "
-    f"the best learner: at most {PAR:g} (ours) at 0.8, below 0 at 0.6, for each kappa'",
+    rule="95 % interval over seeds of the zero-one error, averaged over prompt lengths, less that "
+    f"of the best learner: at most {PAR:g} (ours) at 0.8, below 0 at 0.6, for each kappa'",
     needs=("learners",),
     judge=_classical,
 )
@@ -264,7 +264,7 @@ CLAIMS = (generalization, coverage, attention, neurons, shift, pruning, classica
 
 
 def _select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows where every named column has the given value; raises ``ValueError`` if there are none."""
+    """The rows where every named column has the given value; ``ValueError`` if there are none."""
     for name, wanted in where.items():
         match = (
             np.isclose(table[name], wanted) if isinstance(wanted, float) else table[name] == wanted

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 from synthetic_tasks.value import meant
-
 from tdlab.claims import li2024
 from tdlab.claims.claim import Claim, Finding, overall
 from tdlab.results import provenance
@@ -29,7 +28,7 @@ def main(names: Sequence[str], preset: str | None, device: str | None, path: Pat
         0 when every claim was measured, 1 when one could not be.
 
     Raises:
-        ValueError: for an unknown claim, preset or device, and for a path that cannot be written to.
+        ValueError: for an unknown claim, preset or device, and a path that has no directory.
     """
     claims = chosen(names)
     setting = icl.setting(preset or "quick")

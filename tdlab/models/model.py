@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from synthetic_tasks import Batch
 from torch import Tensor
 from torch.func import vmap
+
+from synthetic_tasks import Batch
 
 Params = dict[str, Tensor]
 # A named tuple of the quantities that the theorems name; its ``output`` is what the loss sees.
@@ -22,7 +23,7 @@ class Model(Protocol):
     """A frozen shape."""
 
     revision: ClassVar[int]  # raised when the same fields come to mean something else
-    moving: ClassVar[tuple[str, ...]]  # the parameters that training moves unless a run says otherwise
+    moving: ClassVar[tuple[str, ...]]  # what training moves unless a run says otherwise
 
     def init(self, key: Int[Tensor, " 2"]) -> Params:
         """The parameters that the member with this key starts from, float64."""

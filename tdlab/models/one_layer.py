@@ -11,10 +11,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from synthetic_tasks.threefry import fold, normals, uniforms
-from synthetic_tasks.value import Varying, require_between, require_count, value
 from torch import Tensor
 
+from synthetic_tasks.threefry import fold, normals, uniforms
+from synthetic_tasks.value import Varying, require_between, require_count, value
 from tdlab.models.model import Params
 
 
@@ -32,8 +32,11 @@ class OneLayer:
     """The shape and the initialization of the one-layer transformer.
 
     ``W_V`` starts at delta I, ``W_Q`` and ``W_K`` at delta on the first d_X diagonal entries and 0
-    elsewhere, so that attention starts blind to the labels; ``W_O`` is N(0, xi^2), and ``a`` is +1/sqrt m
-    or -1/sqrt m, never trained. Raises ``ValueError`` for numbers out of range.
+    elsewhere, so that attention starts blind to the labels; ``W_O`` is N(0, xi^2), and ``a`` is
+    +1/sqrt m or -1/sqrt m, never trained.
+
+    Raises:
+        ValueError: for numbers out of range.
     """
 
     revision: ClassVar[int] = 1
@@ -72,14 +75,15 @@ class OneLayer:
             "a": (1 - 2 * signs.double()) / math.sqrt(self.neurons),
         }
 
-    # Contractions are written as products of a matrix and a vector: under the maps over prompts and
-    # members torch makes one batched product of each, where einsum makes one per prompt (half the speed).
+    # Contractions are written as products of a matrix and a vector: under the maps over prompts
+    # and members torch makes one batched product of each, where einsum makes one per prompt (half
+    # the speed).
     def forward(
         self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
     ) -> Trace:
         """The trace of one prompt."""
         context, query = prompt[:-1], prompt[-1]
-        # (W_K p_i)^T (W_Q p_query) = p_i^T W_K^T W_Q p_query: one product of the size of W_K, not l.
+        # (W_K p_i)^T (W_Q p_query) = p_i^T W_K^T W_Q p_query: one product with W_K instead of l.
         scores = context @ (params["W_K"].T @ (params["W_Q"] @ query))
         attention = scores.masked_fill(~mask[:-1], -math.inf).softmax(-1)
         pooled = params["W_V"] @ (attention @ context)

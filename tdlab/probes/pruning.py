@@ -28,6 +28,7 @@ def keep(
         ValueError: for a fraction outside [0, 1], an unknown order, and a random one without a key.
     """
     require_between("fraction", fraction, 0, 1)
+    _require_matrix(weights)
     require_choice("order", order, ORDERS)
     if order == "random":
         if key is None:
@@ -43,6 +44,7 @@ def keep(
 def keep_entries(weights: Float[Tensor, "*a r c"], fraction: float) -> Bool[Tensor, "*a r c"]:
     """Which entries of each matrix stay when the ``fraction`` smallest in magnitude are pruned."""
     require_between("fraction", fraction, 0, 1)
+    _require_matrix(weights)
     flat = weights.abs().flatten(-2)
     return (_rank(flat) >= round(fraction * flat.shape[-1])).unflatten(-1, weights.shape[-2:])
 
@@ -67,6 +69,13 @@ def pruned(params: dict[str, Tensor], name: str, kept: Bool[Tensor, "*a"]) -> di
             "mask its rows or its entries"
         )
     return {**params, name: leaf * kept}
+
+
+def _require_matrix(weights: Tensor) -> None:
+    if weights.ndim < 2:
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}, but the last two axes must be a matrix"
+        )
 
 
 def _rank(score: Tensor) -> Tensor:

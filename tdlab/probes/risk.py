@@ -23,4 +23,10 @@ def risk(
     Returns:
         The loss on each prompt, not averaged.
     """
-    return loss(vmap(forward, (None, 0))(params, batch.prompt), batch.target)
+    output = vmap(forward, (None, 0))(params, batch.prompt)
+    if output.shape != batch.target.shape:  # (b, 1) against (b,) would broadcast to every pair
+        raise ValueError(
+            f"forward gives outputs of shape {tuple(output.shape)}, targets have "
+            f"{tuple(batch.target.shape)}: one output for each target"
+        )
+    return loss(output, batch.target)

@@ -17,7 +17,7 @@ from tdlab.sweep import Trained, finished, trained
 
 
 class Measurements:
-    """What claims are judged by. Runs that several tables share are trained once, ``known`` ones never."""
+    """What claims are judged by: tables of runs that are trained once, ``known`` ones never."""
 
     def __init__(
         self, setting: Setting, device: str = "cpu", known: Sequence[Trained] = ()

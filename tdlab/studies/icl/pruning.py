@@ -107,7 +107,7 @@ def _at_alpha(
     runs = [result.run for result in results]
     numbers = _evaluate(setting, results, list(variants.values()), alpha)
     shared = {"step": setting.steps, "alpha": alpha, **members(runs)}
-    share = large.float().mean(-1)
+    share = large.double().mean(-1)  # float32 would round the fractions
     tables = []
     for place, (order, fraction) in enumerate(variants):
         gone = 1 - share if order == "all small" else torch.full_like(share, fraction)
@@ -144,6 +144,7 @@ def _at_alpha(
 def _predicted(margin: np.ndarray, share: np.ndarray) -> dict[str, np.ndarray]:
     """Hinge by order, (member, fraction): only large neurons carry the output, in equal shares."""
     fraction = np.array(FRACTIONS)
+    share = np.where(share > 0, share, np.nan)  # no large neuron: nothing is predicted
     lost = {
         "largest": np.minimum(fraction / share[:, None], 1),
         "smallest": np.maximum(fraction - (1 - share[:, None]), 0) / share[:, None],

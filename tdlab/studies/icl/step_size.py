@@ -1,4 +1,4 @@
-"""How the step size limits what attention reaches, at a fixed training time (step size times steps)."""
+"""How the step size limits what attention reaches, at a fixed training time eta T."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tdlab.sweep import Trained, final
 
 
 def step_size_runs(setting: Setting) -> dict[float, list[Run]]:
-    """The runs to compare by step size eta, each of as many steps as keep eta T at the setting's."""
+    """The runs to compare by step size eta; their number of steps keeps eta T as it is."""
     time = setting.lr * setting.steps
     return {
         lr: replace(setting, lr=lr, steps=max(1, round(time / lr))).runs()
@@ -24,7 +24,8 @@ def step_size_runs(setting: Setting) -> dict[float, list[Run]]:
 def step_sizes(setting: Setting, results: Mapping[float, Sequence[Trained]]) -> pd.DataFrame:
     """One minus the final concentration on unseen tasks, ``concentration_gap``, by step size.
 
-    ``results`` maps each step size to the runs trained with it. Column beside the tidy ones: ``lr``.
+    ``results`` maps each step size to the runs trained with it. Column beside the tidy ones:
+    ``lr``.
 
     Returns:
         One row for each step size and seed.

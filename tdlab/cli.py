@@ -1,0 +1,142 @@
+"""The command line: each subcommand reads its arguments, calls the library and returns a status."""
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+done, failed, bad_input, interrupted = 0, 1, 2, 130
+
+# Heavy imports wait inside the subcommands, so that --help answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command: 0 done, 1 something failed, 2 bad input; one line says what."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
+    try:
+        return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("\ntdlab: interrupted; nothing half-written is left", file=sys.stderr)
+        return interrupted
+    except (ValueError, TypeError) as error:
+        if not _is_refusal(error):
+            raise
+        print(f"tdlab: {error}", file=sys.stderr)
+        return bad_input
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Execute notebooks into pages and say where their index is."""
+    from tdlab.report.pages import plan
+
+    pages = plan(
+        arguments.notebooks,
+        _once(arguments.parameters, "-p"),
+        grid=_once(arguments.grid, "--grid"),
+        preset=arguments.preset,
+        device=arguments.device,
+    )
+    from tdlab.report.publish import run
+
+    failures = run(pages, arguments.out, timeout=arguments.timeout)
+    print(arguments.out / "index.html")
+    return failed if failures else done
+
+
+def list_notebooks(_: argparse.Namespace) -> int:
+    """Name the notebooks, with what each is about and the parameters it has."""
+    from tdlab.report import notebooks
+    from tdlab.report.parameters import declared
+
+    for name, path in notebooks.available().items():
+        print(f"{name}  ({', '.join(declared(notebooks.read(path), name))})")
+    return done
+
+
+def copy_notebooks(arguments: argparse.Namespace) -> int:
+    """Copy the notebooks into a directory of the user's."""
+    from tdlab.report import notebooks
+
+    for path in notebooks.copy(arguments.directory):
+        print(path)
+    return done
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Print the scorecard of the claims."""
+    from tdlab.claims import scorecard
+
+    return scorecard.main(arguments.claims, arguments.preset, arguments.device, arguments.json)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(bad_input, f"{self.prog}: {message} ({self.prog} --help says more)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="tdlab", description="Training dynamics: prediction and measurement.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_report(commands)
+    _add_verify(commands)
+    notebooks = commands.add_parser("notebooks", help="the notebooks that come with tdlab")
+    actions = notebooks.add_subparsers(required=True, metavar="ACTION", title="actions")
+    listing = actions.add_parser("list", help="their names and parameters")
+    listing.set_defaults(command=list_notebooks)
+    copying = actions.add_parser("copy", help="copy them into a directory of yours")
+    copying.add_argument("directory", nargs="?", type=Path, default=Path("notebooks"))
+    copying.set_defaults(command=copy_notebooks)
+    return parser
+
+
+def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    report_ = commands.add_parser("report", help="execute notebooks into HTML pages")
+    option = report_.add_argument
+    option("notebooks", nargs="*", metavar="NOTEBOOK", help="name or path; all if none is named")
+    _add_settings(report_)
+    add_pairs = partial(report_.add_argument, nargs=2, action="append", default=[])
+    add_pairs("-p", dest="parameters", metavar=("NAME", "VALUE"), help="a parameter")
+    add_pairs("--grid", metavar=("NAME", "V1,V2"), help="one page for each of these values")
+    option("--out", type=Path, default=Path("reports"), metavar="DIR", help="default: reports")
+    option("--timeout", type=float, default=600.0, metavar="S", help="for one cell; default: 600")
+    report_.set_defaults(command=report)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    verify_ = commands.add_parser("verify", help="the scorecard of predictions and measurements")
+    verify_.add_argument("claims", nargs="*", metavar="CLAIM", help="all if none is named")
+    _add_settings(verify_)
+    verify_.add_argument("--json", type=Path, metavar="PATH", help="write it there as well")
+    verify_.set_defaults(command=verify)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", choices=["quick", "paper"], help="minutes, or as published")
+    command.add_argument("--device", choices=["cpu", "cuda"], help="where to compute")
+
+
+def _once(pairs: Iterable[Sequence[str]], option: str) -> dict[str, str]:
+    """The pairs as a dictionary; giving a name twice is a mistake, not a way to override."""
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"{option} {name} is given twice: {values[name]} and {value}")
+        values[name] = value
+    return values
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether one of our own ``raise`` statements refused this input.
+
+    Anything else, such as a shape error inside numpy, is a bug of ours and keeps its traceback.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = {"tdlab", "synthetic_tasks"}
+    return bool(ours.intersection(Path(last.filename).parts)) and "raise " in (last.line or "")

@@ -1,0 +1,139 @@
+"""The one style of all figures, and what they are drawn with.
+
+Solid: the median over seeds; band: 10 to 90 % of them; dashed: the theory. Figures compute nothing
+but quantiles (and the means of numbers that are means of few prompts), and the same thing has the
+same colour everywhere.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+PALETTE = sns.color_palette("colorblind")
+THEORY: dict[str, Any] = {"color": "0.15", "linestyle": (0, (5, 3)), "linewidth": 1.6}
+
+COLOURS = {
+    "trained tasks": PALETTE[0],
+    "unseen tasks": PALETTE[1],
+    "a > 0": PALETTE[2],
+    "a < 0": PALETTE[4],
+    "smallest first": PALETTE[0],
+    "random": PALETTE[7],
+    "largest first": PALETTE[3],
+    "W_Q": PALETTE[0],
+    "W_K": PALETTE[1],
+    "opposite pairs": PALETTE[0],
+    "drawn, was no task": PALETTE[9],
+    "drawn, was a task": PALETTE[1],
+    "neighbours": PALETTE[3],
+    "transformer": PALETTE[3],
+    "1-NN": PALETTE[0],
+    "3-NN": PALETTE[9],
+    "linear SVM": PALETTE[2],
+    "Gaussian SVM": PALETTE[4],
+    "logistic regression": PALETTE[1],
+}
+
+
+def select(table: pd.DataFrame, source: str = "measured", **where: object) -> pd.DataFrame:
+    for name, wanted in where.items():
+        table = table[table[name] == wanted]
+    return table[table.source == source]
+
+
+class Drawing(Figure):
+    """A figure that shows itself in a notebook, whatever the backend, and can be read aloud."""
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+        file = BytesIO()
+        self.savefig(file, format="png")
+        return {"image/png": file.getvalue()}, {"image/png": {"alt": str(self.get_label())}}
+
+
+def drawing(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
+    """Gives a figure the first sentence of its function, for who cannot see it."""
+
+    @wraps(draw)
+    def described(table: pd.DataFrame) -> Figure:
+        figure = draw(table)
+        figure.set_label((draw.__doc__ or "").strip().split("\n\n")[0])
+        return figure
+
+    return described
+
+
+def grid(
+    rows: int, columns: int, *, width: float = 9.0, height: float | None = None, **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes, (row, column)."""
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+        figure = Drawing(figsize=(width, height or 3.1 * rows), layout="constrained", dpi=110)
+        axes = figure.subplots(rows, columns, squeeze=False, **shared)
+    for ax in axes.flat:
+        sns.despine(ax=ax)
+    return figure, axes
+
+
+def curves(
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    hue: str,
+    *,
+    order: Sequence[str] | None = None,
+    marker: str | None = None,
+) -> None:
+    """The median over seeds, and the band that holds 80 % of them."""
+    sns.lineplot(
+        rows,
+        x=x,
+        y="value",
+        hue=hue,
+        hue_order=order,
+        palette=COLOURS,
+        estimator="median",
+        errorbar=("pi", 80),
+        marker=marker,
+        ax=ax,
+    )
+    _without_legend(ax)
+
+
+def means(ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str]) -> None:
+    """The mean over seeds and its 95 % interval: for means of few prompts a seed."""
+    sns.lineplot(
+        rows,
+        x=x,
+        y="value",
+        hue=hue,
+        hue_order=order,
+        palette=COLOURS,
+        errorbar=("se", 1.96),
+        err_style="bars",
+        marker="o",
+        ax=ax,
+    )
+    _without_legend(ax)
+
+
+def legend(figure: Figure, ax: Axes, *, theory: str | None = None) -> None:
+    """One legend above the panels, of what ``ax`` shows."""
+    handles, labels = ax.get_legend_handles_labels()
+    if theory is not None:
+        handles, labels = [*handles, Line2D([], [], **THEORY)], [*labels, theory]
+    columns = len(labels) if len(labels) <= 5 else 4
+    figure.legend(handles, labels, loc="outside upper center", frameon=False, ncols=columns)
+
+
+def _without_legend(ax: Axes) -> None:
+    """Drops the legend that seaborn gives each panel; the figure has one."""
+    if (inner := ax.get_legend()) is not None:
+        inner.remove()

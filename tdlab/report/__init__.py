@@ -1,0 +1,1 @@
+"""Notebooks executed with parameters into pages that open anywhere, and the index of them."""

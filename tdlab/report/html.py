@@ -1,0 +1,146 @@
+"""An executed notebook as one HTML file that opens anywhere: pictures inside, maths as MathML."""
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from tdlab.report.mathml import mathml
+from tdlab.report.sealing import seal
+
+templates = Path(__file__).parent / "templates"
+_suffixes = {"image/png": ".png", "image/svg+xml": ".svg", "image/jpeg": ".jpg"}
+
+# The first of these that an output offers is shown: a figure before its description.
+_priority = [*_suffixes, "text/html", "text/latex", "text/markdown", "text/plain"]
+
+
+def page(notebook: NotebookNode, facts: Mapping[str, str], folder: Path) -> str:
+    """The notebook as HTML, with ``facts`` at its head; pictures in ``folder`` are embedded."""
+    exporter = HTMLExporter(
+        config=Config(NbConvertBase={"display_data_priority": _priority}),
+        template_name="page",
+        extra_template_basedirs=[str(templates)],
+        exclude_output_prompt=True,
+    )
+    exporter.register_filter("markdown2html", _markdown)
+    exporter.register_filter("latex", _latex)
+    head = {
+        "title": bare(title(notebook)) or "tdlab report",
+        "facts": dict(facts),
+        "style": style(),
+    }
+    resources = {"metadata": {"path": str(folder)}, "page": head}
+    html, _ = exporter.from_notebook_node(_described(notebook), resources)
+    return seal(html)
+
+
+def style() -> str:
+    """The style sheet that pages and index share."""
+    return (templates / "style.css").read_text(encoding="utf-8")
+
+
+def title(notebook: NotebookNode) -> str:
+    """The first heading of the notebook, as Markdown; empty where it has none."""
+    return next(_headings(notebook.cells), "")
+
+
+def inline(markdown: str) -> str:
+    """One line of Markdown, maths included, as sealed HTML without a paragraph around it."""
+    html = MarkdownWithMath(renderer=_Renderer(escape=True)).render(markdown).strip()
+    return seal(html.removeprefix("<p>").removesuffix("</p>"))
+
+
+def bare(markdown: str) -> str:
+    """One line of Markdown as text alone, for places that show no maths."""
+    return BeautifulSoup(inline(markdown), "html.parser").get_text()
+
+
+def pictures(notebook: NotebookNode) -> list[tuple[str, bytes]]:
+    """Every picture among the outputs, in order: suffix for a file name, and content."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            kind = _picture(output)
+            if kind == "image/svg+xml":
+                found.append((_suffixes[kind], output.data[kind].encode()))
+            elif kind:
+                found.append((_suffixes[kind], b64decode(output.data[kind])))
+    return found
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown whose formulas become MathML."""
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body)
+
+    def block_math(self, body: str) -> str:
+        return mathml(body, block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", block=True)
+
+
+@pass_context
+def _markdown(context: Context, source: str) -> str:
+    """Do what the filter of this name in nbconvert does, with our renderer."""
+    renderer = _Renderer(
+        escape=False,
+        attachments=context.get("cell", {}).get("attachments", {}),
+        embed_images=True,
+        exclude_anchor_links=True,
+        path=context["resources"]["metadata"]["path"],
+    )
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def _latex(tex: str) -> str:
+    """An output of kind text/latex, with or without delimiters around the formula."""
+    tex = tex.strip()
+    for left, right in (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)")):
+        if tex.startswith(left) and tex.endswith(right) and len(tex) > len(left + right):
+            return mathml(tex[len(left) : -len(right)], block=True)
+    return mathml(tex, block=True)
+
+
+def _headings(cells: list[NotebookNode]) -> Iterator[str]:
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"(?ms)^(```|~~~).*?^\1", "", cell.source)
+            yield from re.findall(r"(?m)^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$", prose)
+
+
+def _picture(output: NotebookNode) -> str:
+    """The kind of picture this output is shown as, or nothing."""
+    return next((kind for kind in _suffixes if kind in output.get("data", {})), "")
+
+
+def _described(notebook: NotebookNode) -> NotebookNode:
+    """A copy in which every picture says what it shows: its own words, else the heading above.
+
+    An output that needs a script, and offers nothing else, says so.
+
+    Returns:
+        A notebook to make HTML of.
+    """
+    described = deepcopy(notebook)
+    heading = "this notebook"
+    for cell in described.cells:
+        heading = [heading, *_headings([cell])][-1]
+        for output in cell.get("outputs", ()):
+            if kind := _picture(output):
+                own = output.metadata.get(kind, {}).get("alt") or output.metadata.get("alt")
+                output.metadata["alt"] = own or f"Figure: {bare(heading)}"
+            elif output.get("data") and not set(_priority).intersection(output.data):
+                output.data["text/plain"] = f"[not shown: {', '.join(output.data)}]"
+    return described

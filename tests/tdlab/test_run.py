@@ -1,0 +1,211 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from synthetic_tasks import InContextClassification, OutOfDomain
+from tdlab.models import OneLayer
+from tdlab.optimisers import SGD, Adam
+from tdlab.run import Run
+from tdlab.schedule import At, Every
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = Run(task=InContextClassification(), model=OneLayer())
+ALL = ("W_Q", "W_K", "W_V", "W_O")
+LISTED: Any = {"trained": list(ALL)}
+ONES: Any = (1, 1.0, np.float32(1), np.int64(1))
+
+# Raise the revision of what changed its meaning, say so in CHANGELOG, then write the new id here.
+GOLDEN = "fab0b38f0856"
+
+
+def test_the_id_of_the_default_run_is_what_it_was():
+    assert DEFAULT.id == GOLDEN
+
+
+def test_an_id_is_the_same_in_every_process():
+    program = (
+        "from synthetic_tasks import InContextClassification\n"
+        "from tdlab.models import OneLayer\n"
+        "from tdlab.optimisers import Adam\n"
+        "from tdlab.run import Run\n"
+        "run = Run(task=InContextClassification(alpha=0.3), model=OneLayer(), optimiser=Adam())\n"
+        "print(run.id)"
+    )
+    here = replace(DEFAULT, task=InContextClassification(alpha=0.3), optimiser=Adam()).id
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", program]
+        assert subprocess.check_output(command, env=environment, text=True).strip() == here
+
+
+def test_an_id_is_twelve_hexadecimal_digits_of_plain_json():
+    assert len(DEFAULT.id) == 12
+    int(DEFAULT.id, 16)
+    assert json.loads(json.dumps(DEFAULT.identity)) == DEFAULT.identity
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        replace(DEFAULT, steps=7),
+        replace(DEFAULT, snapshots=Every(stride=3)),
+        replace(DEFAULT, trained=ALL),
+        replace(DEFAULT, trained=tuple(reversed(ALL))),
+        replace(DEFAULT, **LISTED),
+        replace(DEFAULT, trained=(*ALL, "W_O")),
+        replace(DEFAULT, optimiser=SGD(lr=np.float64(0.1))),
+        replace(DEFAULT, model=OneLayer(delta=0.2, neurons=64)),
+        replace(DEFAULT, task=InContextClassification(beta=3, tasks="cyclic", coverage="required")),
+        Run(seed=0, batch=100, loss="hinge", model=OneLayer(), task=InContextClassification()),
+        Run(dtype="float32", task=InContextClassification(beta=3.0), model=OneLayer(xi=0.02)),
+    ],
+    ids=lambda run: str(run.trained or run.snapshots),
+)
+def test_what_does_not_fix_the_trajectory_does_not_change_the_id(same):
+    assert same.id == DEFAULT.id
+
+
+def test_one_and_one_point_zero_make_one_id():
+    runs = [
+        replace(DEFAULT, optimiser=SGD(lr=lr), task=InContextClassification(kappa=lr, alpha=lr))
+        for lr in ONES
+    ]
+    assert len({run.id for run in runs}) == 1
+
+
+def each(base: Any, changes: dict[str, Any]) -> list[Any]:
+    """The value with one field changed at a time."""
+    return [replace(base, **{name: change}) for name, change in changes.items()]
+
+
+def test_everything_else_changes_the_id():
+    task, model = InContextClassification(), OneLayer()
+    tasks = each(
+        task,
+        {
+            "relevant": 7,
+            "irrelevant": 25,
+            "label_width": 29,
+            "length": 21,
+            "alpha": 0.81,
+            "kappa": 0.4,
+            "beta": 3.01,
+            "tasks": "all",
+            "coverage": "violated",
+        },
+    )
+    shifts = [
+        OutOfDomain(trained=task),
+        OutOfDomain(trained=task, coefficient_sum=1.1),
+        OutOfDomain(trained=task, outside=0.1),
+        OutOfDomain(trained=task, pairing=((0, 1), (2, 3), (4, 5))),
+        OutOfDomain(trained=task, pairing=((1, 0), (2, 3), (4, 5))),
+        OutOfDomain(trained=replace(task, alpha=0.6)),
+    ]
+    models = each(
+        model,
+        {
+            "width": 31,
+            "label_width": 31,
+            "neurons": 65,
+            "query_width": 60,
+            "value_width": 60,
+            "delta": 0.19,
+            "xi": 0.03,
+        },
+    )
+    optimisers: list[Any] = [
+        SGD(lr=0.2),
+        Adam(),
+        Adam(lr=0.1),
+        Adam(beta1=0.8),
+        Adam(beta2=0.9),
+        Adam(eps=1),
+    ]
+    runs = [
+        DEFAULT,
+        *(replace(DEFAULT, task=task) for task in [*tasks, *shifts]),
+        *(replace(DEFAULT, model=model) for model in models),
+        *(replace(DEFAULT, optimiser=optimiser) for optimiser in optimisers),
+        replace(DEFAULT, loss="logistic"),
+        replace(DEFAULT, batch=101),
+        replace(DEFAULT, seed=1),
+        replace(DEFAULT, dtype="float64"),
+        replace(DEFAULT, trained=("W_O",)),
+        replace(DEFAULT, trained=("W_O", "W_V")),
+    ]
+    assert len({run.id for run in runs}) == len(runs) == 35
+
+
+@pytest.mark.parametrize("part", [InContextClassification, OneLayer, SGD])
+def test_a_raised_revision_changes_the_id(monkeypatch, part):
+    before = DEFAULT.id
+    monkeypatch.setattr(part, "revision", part.revision + 1)
+    assert DEFAULT.id != before
+
+
+def test_moving_is_the_models_choice_unless_given():
+    assert DEFAULT.moving == ALL
+    assert replace(DEFAULT, trained=("W_O",)).moving == ("W_O",)
+
+
+def test_runs_of_one_program_differ_in_seed_and_varying_scalars():
+    other = Run(
+        task=InContextClassification(alpha=0.3, beta=2, kappa=0),
+        model=OneLayer(delta=0.1, xi=1),
+        optimiser=SGD(lr=3),
+        seed=8,
+    )
+    assert other.program == DEFAULT.program
+    different = [
+        replace(DEFAULT, task=InContextClassification(length=21)),
+        replace(DEFAULT, task=InContextClassification(tasks="all")),
+        replace(DEFAULT, model=OneLayer(neurons=8)),
+        replace(DEFAULT, optimiser=Adam()),
+        replace(DEFAULT, loss="logistic"),
+        replace(DEFAULT, batch=7),
+        replace(DEFAULT, dtype="float64"),
+        replace(DEFAULT, steps=7),
+        replace(DEFAULT, snapshots=At(at=(0, 1))),
+        replace(DEFAULT, trained=("W_O",)),
+    ]
+    assert len({run.program for run in [DEFAULT, *different]}) == 11
+
+
+def test_a_dtype_is_torchs():
+    assert DEFAULT.torch_dtype is torch.float32
+    assert replace(DEFAULT, dtype="float64").torch_dtype is torch.float64
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "line"),
+    [
+        ({"loss": "hing"}, ValueError, "loss is 'hing', but must be one of hinge, .*"),
+        ({"dtype": "half"}, ValueError, "dtype is 'half', but must be one of float32, float64"),
+        ({"batch": 0}, ValueError, "batch is 0, but must be at least 1"),
+        ({"batch": True}, TypeError, "batch is True, but must be an integer of at least 1"),
+        ({"seed": -1}, ValueError, "seed is -1, but must be at least 0"),
+        ({"seed": 1.0}, TypeError, r"seed is 1\.0, but must be an integer of at least 0"),
+        ({"steps": -1}, ValueError, "steps is -1, but must be at least 0"),
+        ({"steps": "400"}, TypeError, "steps is '400', but must be an integer of at least 0"),
+        ({"task": "icl"}, TypeError, "task is 'icl', but must be a Task"),
+        ({"model": None}, TypeError, "model is None, but must be a Model"),
+        ({"optimiser": 0.1}, TypeError, r"optimiser is 0\.1, but must be a Optimiser"),
+        ({"snapshots": [0, 5]}, TypeError, r"snapshots is \(0, 5\), but must be a Schedule"),
+        ({"sedd": 3}, TypeError, "Run has no field 'sedd'; did you mean 'seed'.*trained.*"),
+    ],
+    ids=str,
+)
+def test_a_bad_run_gets_one_line_that_says_what_would_be_right(wrong, error, line):
+    with pytest.raises(error, match=f"^{line}$") as caught:
+        Run(**{"task": DEFAULT.task, "model": DEFAULT.model, **wrong})
+    assert caught.type is error
+    assert "\n" not in str(caught.value)
