@@ -208,7 +208,7 @@ def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
 
     k, rest = _split(noise, len(world.irrelevant))
     kappa = (2 * rest - 1) * world.kappa
-    x = world.relevant[pattern] + kappa[..., None] * world.irrelevant[k]
+    x = torch.addcmul(world.relevant[pattern], kappa[..., None], world.irrelevant[k])
     y = torch.nn.functional.pad(label, (0, 1))[..., None] * world.label
     return Batch(
         prompt=torch.cat([x, y], dim=-1),

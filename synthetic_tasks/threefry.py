@@ -2,8 +2,8 @@
 
 Threefry-2x32 with twenty rounds (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
 1, 2, 3", SC 2011) in integer tensor operations. It runs inside a compiled step, has no state to
-store, and gives the same bits however many keys are evaluated at once. Words are 32-bit values held
-in int64, because the sums of the cipher then never overflow.
+store, and gives the same bits however many keys are evaluated at once. Words are numbers below
+2**32, held in int64.
 """
 
 import torch
@@ -23,15 +23,17 @@ def threefry2x32(
     key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Two output words for two key words and two counter words, broadcast against each other."""
-    schedule = (*key, key[0] ^ key[1] ^ _PARITY)
-    first, second = (counter[0] + key[0]) & _WORD, (counter[1] + key[1]) & _WORD
+    # In int32 sums wrap around by themselves and twice as many fit into a vector register.
+    first, second = (word.to(torch.int32) for word in key)
+    schedule = (first, second, first ^ second ^ _PARITY)
+    first, second = counter[0].to(torch.int32) + first, counter[1].to(torch.int32) + second
     for block in range(5):
         for rotation in _ROTATIONS[block % 2]:
-            first = (first + second) & _WORD
-            second = ((second << rotation) | (second >> (32 - rotation))) & _WORD ^ first
-        first = (first + schedule[(block + 1) % 3]) & _WORD
-        second = (second + schedule[(block + 2) % 3] + block + 1) & _WORD
-    return first, second
+            first = first + second
+            second = _rotate(second, rotation) ^ first
+        first = first + schedule[(block + 1) % 3]
+        second = second + (schedule[(block + 2) % 3] + (block + 1))
+    return first.long() & _WORD, second.long() & _WORD
 
 
 def key_of(seed: int) -> Int[Tensor, " 2"]:
@@ -81,3 +83,8 @@ def normals(
 ) -> Float[Tensor, "..."]:
     """Independent standard normals, by the inverse distribution function: within 5.3 of zero."""
     return torch.special.ndtri(uniforms(key, shape, torch.float64)).to(dtype)
+
+
+def _rotate(word: Tensor, by: int) -> Tensor:
+    """Bits to the left and around; a right shift copies the sign, which is masked off."""
+    return (word << by) | ((word >> (32 - by)) & ((1 << by) - 1))

@@ -105,10 +105,10 @@ def require_between(
 
     The ends belong to the range, except infinity, ``low`` if ``above`` and ``high`` if ``below``.
     """
-    number: Any = require_number(name, number)
+    place = require_number(name, number)
     below = below or high == float("inf")
-    high_enough = low < number if above else low <= number
-    low_enough = number < high if below else number <= high
+    high_enough = low < place if above else low <= place
+    low_enough = place < high if below else place <= high
     if not (high_enough and low_enough):
         start, end = "(" if above else "[", ")" if below else "]"
         raise ValueError(f"{name} is {number}, but must lie in {start}{low:g}, {high:g}{end}")

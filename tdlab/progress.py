@@ -1,9 +1,17 @@
 """One progress line: a bar in a terminal, a line now and then in a log."""
 
 import sys
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """A line that shows how far work has come."""
+
+    def update(self, n: float | None = 1) -> object:
+        """Moves the line on by ``n`` units."""
 
 
 def bar(total: int, label: str, *, unit: str, out: Any = None) -> "tqdm[None]":

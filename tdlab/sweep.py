@@ -1,15 +1,20 @@
 """Many runs: grouped into ensembles, trained, and handed back run by run in the order asked for."""
 
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tdlab.models import Params, stacked
+from tdlab.progress import bar
 from tdlab.run import Run
 from tdlab.schedule import Schedule
-from tdlab.train import Ending, Observe, Snapshot, Training
+from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 
 # (ours) Members trained at once: enough to fill the machine, few enough to stay in its caches.
 MEMBERS = 16
@@ -57,21 +62,29 @@ def trained(
 
     Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend
     on how they are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
-    :class:`tdlab.train.Training`.
+    :class:`tdlab.train.Training`; ensembles run side by side, and each calls ``observe`` from a
+    thread of its own.
 
     Returns:
         The results, in the order of the runs.
     """
-    done: dict[int, Trained] = {}
-    for places in _ensembles(runs):
-        training = Training(
-            [runs[place] for place in places],
-            observe=observe,
-            observe_at=observe_at,
-            device=device,
-            path=path,
-        )
-        done.update(zip(places, _collect(training), strict=True))
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    groups = _ensembles(runs, threads)
+    path = faster_path(runs) if path == "auto" else path
+    with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
+        trainings = [
+            Training(
+                [runs[place] for place in places],
+                observe=observe,
+                observe_at=observe_at,
+                device=device,
+                path=path,
+                progress=progress,
+            )
+            for places in groups
+        ]
+        results = _side_by_side(trainings, threads)
+    done = dict(zip(chain(*groups), chain(*results), strict=True))
     return [done[place] for place in range(len(runs))]
 
 
@@ -113,16 +126,30 @@ def _require_finished(results: Sequence[Trained]) -> None:
             )
 
 
-def _ensembles(runs: Sequence[Run]) -> list[list[int]]:
-    """Places in the list, grouped by program and cut to size."""
+def _ensembles(runs: Sequence[Run], threads: int) -> list[list[int]]:
+    """Places in the list, grouped by program and cut to a size that occupies every thread."""
     groups: dict[object, list[int]] = {}
     for place, run in enumerate(runs):
         groups.setdefault(run.program, []).append(place)
     return [
-        group[first : first + MEMBERS]
+        group[first : first + size]
         for group in groups.values()
-        for first in range(0, len(group), MEMBERS)
+        for size in [min(MEMBERS, math.ceil(len(group) / threads))]
+        for first in range(0, len(group), size)
     ]
+
+
+def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trained]]:
+    """Eager ensembles compute on one thread each, so as many as there are threads run at once."""
+    if any(training.path == "compiled" for training in trainings):
+        threads = 1
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            return list(pool.map(_collect, trainings))
+        except BaseException:  # an interrupt above all: the threads must not go on without us
+            for training in trainings:
+                training.interrupt()
+            raise
 
 
 def _collect(training: Training) -> list[Trained]:

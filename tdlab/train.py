@@ -4,6 +4,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from synthetic_tasks.value import require_choice
 from tdlab.ensemble import MOVING, Members, data, require_one_program, start, step
+from tdlab.machine import one_thread
 from tdlab.models import Params
 from tdlab.optimisers import State
-from tdlab.progress import bar
+from tdlab.progress import Progress, bar
 from tdlab.run import Run
 from tdlab.schedule import At, Schedule
 
@@ -67,17 +69,20 @@ class Training:
         observe_at: Schedule | None = None,
         device: str = "cpu",
         path: str = "auto",
+        progress: Progress | None = None,
     ) -> None:
         require_choice("path", path, ("auto", "eager", "compiled"))
         require_one_program(runs)
         self.runs = list(runs)
         self.device = available(device)
-        self.path = _faster_path(runs) if path == "auto" else path
+        self.path = faster_path(runs) if path == "auto" else path
         self.loss = torch.full((len(runs), runs[0].steps), math.nan, dtype=runs[0].torch_dtype)
         self.endings = [Ending(runs[0].steps, "finished") for _ in runs]
         self.observed: dict[int, dict[str, Tensor]] = {}
         self.params: Params = {}
         self._observe = observe
+        self._progress = progress
+        self._interrupted = False
         watched = (observe_at or runs[0].snapshots) if observe else At(at=())
         self._observe_at = frozenset(watched.steps(runs[0].steps))
         self._snapshot_at = frozenset(runs[0].snapshots.steps(runs[0].steps))
@@ -94,21 +99,30 @@ class Training:
         losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(
             self.device
         )
-        with bar(total, f"training {len(self.runs)} members", unit="step") as progress:
+        with _progress_of(self, self._progress) as progress:
             for now in range(total + 1):
                 if now in self._observe_at:
                     members = self._look(now, members)
                 if now in self._snapshot_at:
                     self._settle(members, losses)
                     yield Snapshot(now, members.params, members.state)
-                if now == total or (now in self._looks and (members.ended != MOVING).all()):
+                if now == total or self._is_over(now, members):
                     break
                 moving = members.ended == MOVING
-                members, loss = advance(members, its_data, torch.tensor(now, device=self.device))
+                with one_thread() if self.path == "eager" else nullcontext():
+                    members, loss = advance(members, its_data, torch.tensor(now).to(self.device))
                 losses[now] = loss.where(moving, math.nan)
-                progress.update()
+                progress.update(len(self.runs))
         self._settle(members, losses)
         self.params = members.params
+
+    def interrupt(self) -> None:
+        """Lets the training end after its present step; for another thread that waits for it."""
+        self._interrupted = True
+
+    def _is_over(self, now: int, members: Members) -> bool:
+        """Whether nothing moves any more, as far as this step knows."""
+        return self._interrupted or (now in self._looks and bool((members.ended != MOVING).all()))
 
     def _look(self, now: int, members: Members) -> Members:
         """Observes the members, and stops those that have been trained enough."""
@@ -136,6 +150,14 @@ class Training:
                 )
 
 
+def _progress_of(training: Training, shared: Progress | None) -> AbstractContextManager[Progress]:
+    """The line that all ensembles of a sweep share, or else one for this training."""
+    if shared is not None:
+        return nullcontext(shared)
+    members, steps = len(training.runs), training.runs[0].steps
+    return bar(members * steps, f"training {members} members", unit="step")
+
+
 def available(device: str) -> torch.device:
     """The device of that name. Raises ``ValueError`` for one that is unknown or not there."""
     require_choice("device", device, ("cpu", "cuda"))
@@ -144,7 +166,7 @@ def available(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _faster_path(runs: Sequence[Run]) -> str:
+def faster_path(runs: Sequence[Run]) -> str:
     """Compiled where the work is long enough to pay for the compiler, and there is one."""
-    long_enough = len(runs) * runs[0].steps >= _COMPILE_PAYS
+    long_enough = sum(run.steps for run in runs) >= _COMPILE_PAYS
     return "compiled" if long_enough and shutil.which("g++") else "eager"

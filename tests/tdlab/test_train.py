@@ -459,7 +459,9 @@ assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "not one com
 assert one.endings == other.endings and one.endings[2].reason == "diverged", other.endings
 torch.testing.assert_close(one.loss[:2], other.loss[:2], rtol=0, atol=tolerance)
 for a, b in zip(eager, compiled, strict=True):
-    torch.testing.assert_close(a.params, b.params, rtol=0, atol=tolerance)
+    for name in a.params:  # a diverging member amplifies any rounding
+        left, right = a.params[name][:2], b.params[name][:2]
+        torch.testing.assert_close(left, right, rtol=0, atol=tolerance)
 print("equal")
 """
 
