@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: help report paper verify test slow lint format clean
+.PHONY: help report paper verify test slow bench lint format clean
 
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
@@ -11,6 +11,7 @@ help:
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
+	@echo "make bench    an ensemble against a plain loop, as a ratio"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   rewrite the sources the way 'make lint' wants them"
 	@echo "make clean    remove what the targets above have made, .venv included"
@@ -29,6 +30,9 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED)
+	@$(BIN)/python tests/benchmarks/training.py
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check

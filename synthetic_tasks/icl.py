@@ -100,6 +100,11 @@ class InContextClassification:
         return self.relevant + self.irrelevant
 
     @property
+    def token_width(self) -> int:
+        """d_X + d_Y, an input and its label."""
+        return self.width + self.label_width
+
+    @property
     def uniforms(self) -> int:
         """Two for each column: its pattern and label; its irrelevant pattern and kappa."""
         return 2 * (self.length + 1)
@@ -150,6 +155,8 @@ class OutOfDomain:
     def __post_init__(self) -> None:
         patterns.coefficients(2, require_number("coefficient_sum", self.coefficient_sum))
         require_between("outside", self.outside, 0, 1)
+        if not isinstance(self.trained, InContextClassification):
+            raise TypeError(f"trained is {self.trained!r}, but must be an InContextClassification")
         if isinstance(self.pairing, str):
             require_choice("pairing", self.pairing, ("drawn",))
         else:
@@ -165,6 +172,11 @@ class OutOfDomain:
                 f"irrelevant (M2) is {self.trained.irrelevant}, but out of domain it must exceed "
                 f"the {count} pairs"
             )
+
+    @property
+    def token_width(self) -> int:
+        """As for the trained task."""
+        return self.trained.token_width
 
     @property
     def uniforms(self) -> int:

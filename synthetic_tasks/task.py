@@ -37,6 +37,10 @@ class Task(Protocol):
     revision: ClassVar[int]  # raised when the same fields come to mean something else
 
     @property
+    def token_width(self) -> int:
+        """How many entries a token of its prompts has."""
+
+    @property
     def uniforms(self) -> int:
         """How many uniforms one prompt takes."""
 

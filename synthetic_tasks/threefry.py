@@ -64,8 +64,9 @@ def uniforms(
     """Independent uniforms on the open interval (0, 1), of ``shape`` for each key.
 
     They are the midpoints of 2**23 cells, the same numbers in float32 as in float64, so that
-    ``floor(n * u)`` is below ``n`` in either precision and a run sees the same data whatever its
-    dtype. The first numbers of a longer draw are those of a shorter one.
+    ``floor(n * u)`` is below ``n`` in either precision, and a run sees the same data whatever its
+    dtype but for the rare ``n * u`` that rounding carries over an integer. The first numbers of a
+    longer draw are those of a shorter one.
 
     Returns:
         The axes of the keys, then those of ``shape``.

@@ -51,6 +51,11 @@ class Run:
         for name, kind in _KINDS.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
+        if self.task.token_width != self.model.token_width:
+            raise ValueError(
+                f"the task's tokens have {self.task.token_width} entries, but the model takes "
+                f"{self.model.token_width}"
+            )
 
     @property
     def moving(self) -> tuple[str, ...]:

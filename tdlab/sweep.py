@@ -20,6 +20,10 @@ from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 MEMBERS = 16
 
 
+class Diverged(ArithmeticError):
+    """There is nothing to measure, because every run diverged."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
     """What is kept of one run: its snapshots, every training loss, and how it ended."""
@@ -62,14 +66,16 @@ def trained(
 
     Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend
     on how they are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
-    :class:`tdlab.train.Training`; ensembles run side by side, and each calls ``observe`` from a
-    thread of its own.
+    :class:`tdlab.train.Training`; with ``observe``, which sees its members together, the runs of
+    one program stay one ensemble.
 
     Returns:
         The results, in the order of the runs.
     """
     threads = torch.get_num_threads() if device == "cpu" else 1
-    groups = _ensembles(runs, threads)
+    groups = _by_program(runs)
+    if observe is None:
+        groups = [part for group in groups for part in _cut(group, threads)]
     path = faster_path(runs) if path == "auto" else path
     with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
         trainings = [
@@ -89,10 +95,10 @@ def trained(
 
 
 def finished(results: Sequence[Trained]) -> list[Trained]:
-    """Those that did not diverge. Raises ``ValueError`` if none is left."""
+    """Those that did not diverge. Raises ``Diverged`` if none is left."""
     kept = [result for result in results if result.finished]
     if not kept:
-        raise ValueError(f"all {len(results)} runs diverged; a smaller learning rate may help")
+        raise Diverged(f"all {len(results)} runs diverged; a smaller learning rate may help")
     return kept
 
 
@@ -126,17 +132,18 @@ def _require_finished(results: Sequence[Trained]) -> None:
             )
 
 
-def _ensembles(runs: Sequence[Run], threads: int) -> list[list[int]]:
-    """Places in the list, grouped by program and cut to a size that occupies every thread."""
+def _by_program(runs: Sequence[Run]) -> list[list[int]]:
+    """Places in the list, grouped by program."""
     groups: dict[object, list[int]] = {}
     for place, run in enumerate(runs):
         groups.setdefault(run.program, []).append(place)
-    return [
-        group[first : first + size]
-        for group in groups.values()
-        for size in [min(MEMBERS, math.ceil(len(group) / threads))]
-        for first in range(0, len(group), size)
-    ]
+    return list(groups.values())
+
+
+def _cut(group: list[int], threads: int) -> list[list[int]]:
+    """A group in parts that occupy every thread and are not too large."""
+    size = min(MEMBERS, math.ceil(len(group) / threads))
+    return [group[first : first + size] for first in range(0, len(group), size)]
 
 
 def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trained]]:

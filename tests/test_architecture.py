@@ -24,7 +24,8 @@ Rule = Callable[[Path], Iterator[str]]
 # `notebook` (a file of notebooks/). A new module is a new line here, so that growth is a decision.
 IMPORTS = {
     "synthetic_tasks": "",
-    "tdlab": "",  # its __init__: `tdlab --help` answers before anything heavy is loaded
+    "tdlab": "machine",  # its __init__: `tdlab --help` answers before anything heavy is loaded
+    "machine": "",
     "theory": "",
     "results": "",
     "progress": "",
@@ -35,7 +36,7 @@ IMPORTS = {
     "models": "synthetic_tasks",
     "run": "synthetic_tasks models losses optimisers schedule",
     "ensemble": "synthetic_tasks models losses optimisers run",
-    "train": "synthetic_tasks models losses optimisers schedule run ensemble progress",
+    "train": "synthetic_tasks machine models optimisers schedule run ensemble progress",
     "store": "run train results",
     "sweep": "models schedule run train store progress",
     "probes": "synthetic_tasks losses",

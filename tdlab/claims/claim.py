@@ -115,7 +115,13 @@ def summary(table: pd.DataFrame) -> Styler:
     names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
     shown = table[["claim", *names, "prediction", "verdict"]].rename(columns=names)
     styler = shown.set_index(["claim", names["quantity"]]).style
-    return styler.set_properties(**{"text-align": "left"})
+    return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
+
+
+def _colour(verdict: str) -> str:
+    """Legible on light and on dark pages; the word itself says the same."""
+    colours = {AGREES: "#2e8b57", DISAGREES: "#d2571e", INCONCLUSIVE: "#808080"}
+    return f"color: {colours[verdict]}; font-weight: bold"
 
 
 def _read(all_of_it: bool, some_of_it: bool) -> str:

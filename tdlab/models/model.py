@@ -25,6 +25,10 @@ class Model(Protocol):
     revision: ClassVar[int]  # raised when the same fields come to mean something else
     moving: ClassVar[tuple[str, ...]]  # what training moves unless a run says otherwise
 
+    @property
+    def token_width(self) -> int:
+        """How many entries a token of its prompts must have."""
+
     def init(self, key: Int[Tensor, " 2"]) -> Params:
         """The parameters that the member with this key starts from, float64."""
 

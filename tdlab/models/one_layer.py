@@ -60,9 +60,14 @@ class OneLayer:
         require_between("delta", self.delta, 0, 0.2, above=True)
         require_between("xi", self.xi, 0, math.inf)
 
+    @property
+    def token_width(self) -> int:
+        """d_X + d_Y, an input and its label."""
+        return self.width + self.label_width
+
     def init(self, key: Int[Tensor, " 2"]) -> Params:
         """The parameters that the member with this key starts from, float64."""
-        token = self.width + self.label_width
+        token = self.token_width
         query, pooled = self.query_width or token, self.value_width or token
         blind = self.delta * torch.eye(query, token, dtype=torch.float64)
         blind[:, self.width :] = 0

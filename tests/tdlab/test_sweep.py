@@ -10,7 +10,7 @@ from tdlab.models import OneLayer, Params
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.sweep import Trained, at_each_step, final, finished, trained
+from tdlab.sweep import Diverged, Trained, at_each_step, final, finished, trained
 from tdlab.train import Ending
 
 TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
@@ -192,7 +192,5 @@ def test_a_diverged_run_is_left_out_or_refused_but_not_averaged():
 def test_where_all_runs_diverged_nothing_is_left():
     with pytest.warns(RuntimeWarning):
         results = trained([WILD, replace(WILD, seed=6)])
-    with pytest.raises(
-        ValueError, match=r"^all 2 runs diverged; a smaller learning rate may help$"
-    ):
+    with pytest.raises(Diverged, match=r"^all 2 runs diverged; a smaller learning rate may help$"):
         finished(results)

@@ -541,7 +541,7 @@ def test_a_terminal_sees_a_bar_at_once(monkeypatch, clock, log):
         assert "1/10" in written(log)[-1]
 
 
-def test_training_moves_the_progress_line_by_one_for_each_step(monkeypatch, log):
+def test_training_moves_the_progress_line_by_one_for_each_step_of_each_member(monkeypatch, log):
     bars = []
 
     def bar(total, label, *, unit):
@@ -551,7 +551,7 @@ def test_training_moves_the_progress_line_by_one_for_each_step(monkeypatch, log)
     monkeypatch.setattr(train, "bar", bar)
     fit(MEMBERS[:2])
     (only,) = bars
-    assert (only.total, only.n, only.desc) == (12, 12, "training 2 members")
+    assert (only.total, only.n, only.desc) == (24, 24, "training 2 members")
 
 
 def test_training_warns_of_nothing_when_nothing_is_wrong():
