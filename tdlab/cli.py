@@ -1,6 +1,7 @@
 """The command line: each subcommand reads its arguments, calls the library and returns a status."""
 
 import argparse
+import ast
 import signal
 import sys
 import traceback
@@ -71,7 +72,10 @@ def verify(arguments: argparse.Namespace) -> int:
     """Print the scorecard of the claims."""
     from tdlab.claims import scorecard
 
-    return scorecard.main(arguments.claims, arguments.preset, arguments.device, arguments.json)
+    changes = {name: _literal(text) for name, text in _once(arguments.parameters, "-p").items()}
+    return scorecard.main(
+        arguments.claims, arguments.preset, arguments.device, arguments.json, **changes
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,6 +117,15 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     verify_ = commands.add_parser("verify", help="the scorecard of predictions and measurements")
     verify_.add_argument("claims", nargs="*", metavar="CLAIM", help="all if none is named")
     _add_settings(verify_)
+    verify_.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a field of the study's setting",
+    )
     verify_.add_argument("--json", type=Path, metavar="PATH", help="write it there as well")
     verify_.set_defaults(command=verify)
 
@@ -120,6 +133,14 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=["quick", "paper"], help="minutes, or as published")
     command.add_argument("--device", choices=["cpu", "cuda"], help="where to compute")
+
+
+def _literal(text: str) -> object:
+    """A number or tuple as Python writes it; else the text, which the setting will refuse."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _once(pairs: Iterable[Sequence[str]], option: str) -> dict[str, str]:

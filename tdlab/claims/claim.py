@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -77,9 +78,11 @@ def above(part: str, measured: Interval, limit: float, prediction: str) -> Findi
 
 
 def equals(part: str, measured: Interval, value: float, prediction: str) -> Finding:
-    """Agrees where the interval holds ``value``, and disagrees where it does not."""
+    """Agrees where the interval holds ``value``; one without ends holds all and says nothing."""
     holds = measured.low <= value <= measured.high
-    return Finding(part, prediction, measured, AGREES if holds else DISAGREES)
+    says_something = np.isfinite(measured.high - measured.low)
+    verdict = (AGREES if says_something else INCONCLUSIVE) if holds else DISAGREES
+    return Finding(part, prediction, measured, verdict)
 
 
 def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], seeds: int) -> pd.DataFrame:
@@ -124,7 +127,7 @@ def _colour(verdict: str) -> str:
     return f"color: {colours[verdict]}; font-weight: bold"
 
 
-def _read(all_of_it: bool, some_of_it: bool) -> str:
+def _read(all_of_it: np.bool | bool, some_of_it: np.bool | bool) -> str:
     if all_of_it:
         return AGREES
     return INCONCLUSIVE if some_of_it else DISAGREES

@@ -10,6 +10,7 @@ import pandas as pd
 from tdlab.claims.claim import Claim, Finding, above, at_least, at_most, below, equals
 from tdlab.statistics import Interval, mean_interval, slope_interval
 from tdlab.studies.icl import Setting
+from tdlab.studies.icl.pruning import LARGE
 from tdlab.theory import li2024
 
 SOURCE = "Li et al., ICML 2024 (arXiv 2402.15607)"
@@ -17,7 +18,6 @@ ERROR = 0.005  # (ours) what counts as O(eps) for zero-one error
 HINGE = 0.05  # (ours) what counts as O(eps) for hinge risk
 FOCUS = 0.85  # (ours) what counts as 1 - eta^C for the concentration
 ALIGNED = 30.0  # (ours) degrees: three quarters of the squared norm lie along the direction
-LARGE = 0.1  # a neuron is large where the label part of its row is longer than this
 PAR = 0.02  # (ours) errors that differ by less are on a par
 
 
@@ -123,6 +123,8 @@ def _neurons(setting: Setting, neurons: pd.DataFrame) -> list[Finding]:
     last = _select(neurons, step=setting.steps, source="measured")
     label_norm = _select(last, quantity="norm", part="label").set_index(["seed", "neuron"]).value
     large = label_norm > LARGE
+    if not large.any():
+        raise ArithmeticError(f"no neuron is large: no label part is longer than {LARGE:g}")
     found = []
     for part, direction in (("feature", "the mean pattern"), ("label", "q, signed by a")):
         angle = _select(last, quantity="angle", part=part).set_index(["seed", "neuron"]).value
@@ -226,8 +228,8 @@ pruning = Claim(
     id="icl.pruning",
     statement="Pruning all small neurons is free; pruning a fraction R of large ones costs R.",
     source=SOURCE,
-    rule="95 % intervals over seeds: added risk at most O(eps) + M^-1/2 with constants 1 (ours); "
-    "slope over R from 0.1 to 0.9 above 0",
+    rule=f"95 % intervals over seeds: added risk at most {HINGE:g} + M^-1/2 (ours); slope over R "
+    "from 0.1 to 0.9 above 0",
     needs=("setting", "pruning"),
     judge=_pruning,
 )
@@ -235,6 +237,8 @@ pruning = Claim(
 
 def _classical(learners: pd.DataFrame) -> list[Finding]:
     found = []
+    learners = _select(learners, quantity="zero_one")
+    _select(learners, learner="transformer")
     for alpha in sorted(learners.alpha.unique(), reverse=True):
         for kappa in sorted(learners.kappa.unique()):
             point = _select(learners, alpha=alpha, kappa=kappa, source="measured")
@@ -291,6 +295,7 @@ def _paired(one: pd.Series, other: pd.Series) -> Interval:
 
 
 def _exponent(step_sizes: pd.DataFrame) -> Interval:
+    step_sizes = _select(step_sizes, quantity="concentration_gap")
     gap = step_sizes.pivot(index="seed", columns="lr", values="value").dropna()
     x = np.log(gap.columns.to_numpy(dtype=np.float64))
     return slope_interval(x, np.log(gap.to_numpy(dtype=np.float64)))

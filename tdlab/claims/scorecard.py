@@ -1,6 +1,7 @@
 """The scorecard: every claim with its prediction, measurement, 95 % interval and verdict."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -21,19 +22,27 @@ _MARKS = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}
 Judged = tuple[Claim, list[Finding]]
 
 
-def main(names: Sequence[str], preset: str | None, device: str | None, path: Path | None) -> int:
+def main(
+    names: Sequence[str],
+    preset: str | None,
+    device: str | None,
+    path: Path | None,
+    **changes: object,
+) -> int:
     """Prints the scorecard of these claims (all, if none is named), and writes it to ``path``.
+
+    ``changes`` are fields of the study's setting that differ from the preset's.
 
     Returns:
         0 when every claim was measured, 1 when one could not be.
 
     Raises:
-        ValueError: for an unknown claim, preset or device, and a path that has no directory.
+        ValueError: for an unknown claim, preset, field or device, and a path that has no directory.
     """
     claims = chosen(names)
-    setting = icl.setting(preset or "quick")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ValueError(f"--json is {path}, but {path.absolute().parent} is no directory")
+    setting = icl.setting(preset or "quick", **changes)
+    if path is not None:
+        _check_target(path)
     started, judged, failed = time.perf_counter(), [], []
     measurements = icl.Measurements(setting, device or "cpu")
     print(f"preset {preset or 'quick'}: {setting.seeds} seeds, {setting.steps} steps\n")
@@ -88,7 +97,7 @@ def _record(preset: str, setting: icl.Setting, judged: Sequence[Judged]) -> dict
                         "part": finding.part,
                         "prediction": finding.prediction,
                         "measured": float(finding.measured.estimate),
-                        "interval": [float(finding.measured.low), float(finding.measured.high)],
+                        "interval": [_finite(finding.measured.low), _finite(finding.measured.high)],
                         "verdict": finding.verdict,
                     }
                     for finding in findings
@@ -99,12 +108,24 @@ def _record(preset: str, setting: icl.Setting, judged: Sequence[Judged]) -> dict
     }
 
 
+def _check_target(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--json is {path}, but {path.absolute().parent} is no directory")
+    if path.is_dir():
+        raise ValueError(f"--json is {path}, but must be a file")
+
+
+def _finite(bound: float) -> float | None:
+    """JSON has no infinity; an interval without an end there ends in null."""
+    return float(bound) if math.isfinite(bound) else None
+
+
 def _write(path: Path, record: dict[str, Any]) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with unfinished.open("x") as file:
-            json.dump(record, file, indent=1)
+            json.dump(record, file, indent=1, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

@@ -1,7 +1,7 @@
 """Milliseconds per member and step: an ensemble of ours against a plain PyTorch loop.
 
 The loop is what a competent user would write: one model at a time, autograd, torch.optim.SGD, the
-batch drawn by the same task. Interleaved, medians, reported as a ratio; nothing here passes or fails.
+batch drawn by the same task. Interleaved, medians, reported as a ratio; nothing passes or fails.
 """
 
 import statistics

@@ -10,6 +10,7 @@ from synthetic_tasks.task import cast
 from synthetic_tasks.threefry import STREAMS, fold, stream, uniforms
 
 TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7, alpha=0.6)
+SHIFTED = OutOfDomain(trained=InContextClassification(irrelevant=8))
 
 
 class Scale(NamedTuple):
@@ -22,6 +23,7 @@ class Echo:
     """A task of someone else: it shows its uniforms, scaled by what its member keeps for life."""
 
     revision: ClassVar[int] = 1
+    token_width = 1
     uniforms = 3
 
     def world(self, key: Tensor) -> Scale:
@@ -37,18 +39,22 @@ def assert_equal(one: Batch, other: Batch) -> None:
     assert all(a.equal(b) for a, b in zip(*flat, strict=True))
 
 
-@pytest.mark.parametrize(
-    "task", [TASK, OutOfDomain(trained=InContextClassification()), Echo()], ids=type
-)
-def test_a_task_is_what_has_world_draw_uniforms_and_revision(task):
+@pytest.mark.parametrize("task", [TASK, SHIFTED, Echo()], ids=type)
+def test_a_task_is_what_has_the_members_of_the_protocol(task):
     assert isinstance(task, Task)
 
 
-@pytest.mark.parametrize("missing", ["revision", "uniforms", "world", "draw"])
+@pytest.mark.parametrize("missing", ["revision", "token_width", "uniforms", "world", "draw"])
 def test_what_lacks_one_of_them_is_no_task(missing):
-    names: dict[str, Any] = {"revision": 1, "uniforms": 1, "world": len, "draw": len}
+    numbers: dict[str, Any] = {"revision": 1, "token_width": 1, "uniforms": 1}
+    names = numbers | {"world": len, "draw": len}
     assert isinstance(type("Own", (), names)(), Task)
     assert not isinstance(type("Own", (), {k: v for k, v in names.items() if k != missing})(), Task)
+
+
+@pytest.mark.parametrize("task", [TASK, SHIFTED, Echo()], ids=type)
+def test_a_token_of_a_prompt_has_token_width_entries(task):
+    assert sample(task, seed=0, size=2).prompt.shape[-1] == task.token_width
 
 
 def test_a_sample_is_world_and_uniforms_of_seed_stream_and_step_put_through_draw():

@@ -87,13 +87,11 @@ def each(base: Any, changes: dict[str, Any]) -> list[Any]:
 
 
 def test_everything_else_changes_the_id():
+    # A task and its model agree on the width of a token, so what changes that changes two fields.
     task, model = InContextClassification(), OneLayer()
     tasks = each(
         task,
         {
-            "relevant": 7,
-            "irrelevant": 25,
-            "label_width": 29,
             "length": 21,
             "alpha": 0.81,
             "kappa": 0.4,
@@ -102,6 +100,11 @@ def test_everything_else_changes_the_id():
             "coverage": "violated",
         },
     )
+    tasks += [
+        replace(task, relevant=7, irrelevant=23),
+        replace(task, relevant=7, label_width=29),
+        replace(task, irrelevant=25, label_width=29),
+    ]
     shifts = [
         OutOfDomain(trained=task),
         OutOfDomain(trained=task, coefficient_sum=1.1),
@@ -113,8 +116,6 @@ def test_everything_else_changes_the_id():
     models = each(
         model,
         {
-            "width": 31,
-            "label_width": 31,
             "neurons": 65,
             "query_width": 60,
             "value_width": 60,
@@ -122,6 +123,7 @@ def test_everything_else_changes_the_id():
             "xi": 0.03,
         },
     )
+    models += [OneLayer(width=31, label_width=29), OneLayer(width=29, label_width=31)]
     optimisers: list[Any] = [
         SGD(lr=0.2),
         Adam(),
@@ -209,3 +211,18 @@ def test_a_bad_run_gets_one_line_that_says_what_would_be_right(wrong, error, lin
         Run(**{"task": DEFAULT.task, "model": DEFAULT.model, **wrong})
     assert caught.type is error
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "widths"),
+    [
+        (InContextClassification(relevant=5), OneLayer(), (59, 60)),
+        (InContextClassification(), OneLayer(label_width=7), (60, 37)),
+        (OutOfDomain(trained=InContextClassification(irrelevant=8)), OneLayer(), (44, 60)),
+    ],
+    ids=["relevant", "label_width", "out of domain"],
+)
+def test_a_model_of_another_token_width_is_refused_and_the_line_names_both(task, model, widths):
+    line = "^the task's tokens have {} entries, but the model takes {}$".format(*widths)
+    with pytest.raises(ValueError, match=line):
+        Run(task=task, model=model)

@@ -14,6 +14,7 @@ from tdlab.studies.icl.setting import Setting
 from tdlab.studies.icl.shift import shift
 from tdlab.studies.icl.step_size import step_size_runs, step_sizes
 from tdlab.sweep import Trained, finished, trained
+from tdlab.train import available
 
 
 class Measurements:
@@ -23,7 +24,7 @@ class Measurements:
         self, setting: Setting, device: str = "cpu", known: Sequence[Trained] = ()
     ) -> None:
         self.setting = setting
-        self._device = device
+        self._device = available(device).type
         self._trained = {(result.run.id, result.run.steps): result for result in known}
 
     def results(self, runs: Sequence[Run]) -> list[Trained]:

@@ -1,0 +1,301 @@
+import contextlib
+import io
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from tdlab import sweep
+from tdlab.claims import li2024, scorecard
+from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
+from tdlab.optimisers import SGD
+from tdlab.results import provenance
+from tdlab.run import Run
+from tdlab.statistics import Interval
+from tdlab.studies import icl
+from tdlab.train import Training
+
+# Small enough for a test; xi makes some neurons large before any of them is trained.
+TINY = icl.setting(
+    "quick",
+    seeds=2,
+    first_seed=3,
+    steps=30,
+    snapshots=3,
+    prompts=48,
+    classical_prompts=24,
+    lengths=(4,),
+    lr_factors=(0.4, 1.0, 1.7),
+    length=6,
+    irrelevant=6,
+    neurons=8,
+    batch=10,
+    xi=0.2,
+)
+FOUND = Finding("part", "> 0", Interval(1.5, 1.0, 2.0), AGREES)
+
+
+def claim(name, judge):
+    return Claim(
+        id=name, statement=f"{name}.", source="Us", rule="x", needs=("setting",), judge=judge
+    )
+
+
+def unmeasurable(_):
+    raise ArithmeticError("nothing is large")
+
+
+def finite(text):
+    """Strict JSON: no NaN, no Infinity."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(icl.PRESETS, "quick", TINY)
+
+
+@pytest.fixture
+def judges(monkeypatch):
+    """Puts claims of the test in place of the paper's."""
+    return lambda *claims: monkeypatch.setattr(scorecard.li2024, "CLAIMS", claims)
+
+
+def counting(patch):
+    """Every run that is trained from here on, in order."""
+    runs = []
+
+    class Counting(Training):
+        def __init__(self, given, **rest):
+            runs.extend(given)
+            super().__init__(given, **rest)
+
+    patch.setattr(sweep, "Training", Counting)
+    return runs
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    return counting(monkeypatch)
+
+
+class Card(NamedTuple):
+    """One scorecard of all claims."""
+
+    status: int
+    printed: str
+    path: Path
+    trainings: list[Run]
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    path = tmp_path_factory.mktemp("card") / "card.json"
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setitem(icl.PRESETS, "quick", TINY)
+        runs = counting(patch)
+        status = scorecard.main([], None, None, path)
+    return Card(status, out.getvalue(), path, runs)
+
+
+def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(card):
+    assert card.status == 0
+    lines = card.printed.splitlines()
+    assert lines[0] == "preset quick: 2 seeds, 30 steps"
+    for each in json.loads(card.path.read_text())["claims"]:
+        assert f"{each['id']}: {each['verdict']}" in lines
+        assert f"  {each['statement']}" in lines
+        for finding in each["findings"]:
+            interval = Interval(finding["measured"], *finding["interval"])
+            end = f"  {interval}  predicted {finding['prediction']}"
+            mark = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}[finding["verdict"]]
+            (line,) = (x for x in lines if x.startswith(f"  {mark} {finding['part']} "))
+            assert line.endswith(end)
+
+
+def test_the_last_line_counts_the_verdicts(card):
+    counts = Counter(each["verdict"] for each in json.loads(card.path.read_text())["claims"])
+    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    assert card.printed.splitlines()[-1].startswith(f"{total}; ")
+    assert sum(counts.values()) == len(li2024.CLAIMS)
+
+
+def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
+    assert [each.name for each in card.path.parent.iterdir()] == [card.path.name]
+    record = finite(card.path.read_text())
+    assert (record["preset"], record["seeds"]) == ("quick", 2)
+    assert record["provenance"] == provenance()
+    assert [each["id"] for each in record["claims"]] == [each.id for each in li2024.CLAIMS]
+    for each, known in zip(record["claims"], li2024.CLAIMS, strict=True):
+        assert (each["statement"], each["source"]) == (known.statement, known.source)
+        assert each["rule"] == known.rule
+        found = [Finding("", "", Interval(0, 0, 0), part["verdict"]) for part in each["findings"]]
+        assert each["verdict"] == overall(found)
+
+
+def test_the_file_holds_what_was_found(judges, tiny, tmp_path):
+    judges(claim("one", lambda _: [FOUND]))
+    assert scorecard.main([], "quick", "cpu", tmp_path / "card.json") == 0
+    (one,) = json.loads((tmp_path / "card.json").read_text())["claims"]
+    assert one["findings"] == [
+        {
+            "part": "part",
+            "prediction": "> 0",
+            "measured": 1.5,
+            "interval": [1.0, 2.0],
+            "verdict": AGREES,
+        }
+    ]
+
+
+def test_the_file_is_json_even_where_an_interval_is_infinite(judges, tiny, tmp_path):
+    endless = FOUND._replace(measured=Interval(1.5, -math.inf, math.inf))
+    judges(claim("one", lambda _: [endless]))
+    scorecard.main([], None, None, tmp_path / "card.json")
+    (one,) = finite((tmp_path / "card.json").read_text())["claims"]
+    assert one["findings"][0]["interval"] == [None, None]
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(
+    judges, tiny, tmp_path, monkeypatch
+):
+    path = tmp_path / "card.json"
+    path.write_text("old")
+    judges(claim("one", lambda _: [FOUND]))
+    monkeypatch.setattr(scorecard, "provenance", lambda: {"not": "JSON", "x": object()})
+    with pytest.raises(TypeError):
+        scorecard.main([], None, None, path)
+    assert [each.name for each in tmp_path.iterdir()] == ["card.json"]
+    assert path.read_text() == "old"
+
+
+def test_a_claim_that_cannot_be_measured_is_status_one_and_the_others_are_judged(
+    judges, tiny, tmp_path, capsys
+):
+    judges(
+        claim("first", lambda _: [FOUND]),
+        claim("second", unmeasurable),
+        claim("third", lambda _: [FOUND._replace(part="other")]),
+    )
+    path = tmp_path / "card.json"
+    assert scorecard.main([], None, None, path) == 1
+    out, err = capsys.readouterr()
+    assert err.split("\n") == ["second  could not be measured: nothing is large", "", ""]
+    assert "first: agrees" in out
+    assert "third: agrees" in out
+    assert "second" not in out
+    assert [each["id"] for each in json.loads(path.read_text())["claims"]] == ["first", "third"]
+
+
+def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypatch, capsys):
+    monkeypatch.setitem(icl.PRESETS, "quick", replace(TINY, lr=1e6))
+    judges(li2024.generalization, claim("other", lambda _: [FOUND]))
+    with pytest.warns(RuntimeWarning, match=r"diverged at step"):
+        status = scorecard.main([], None, None, None)
+    assert status == 1
+    out, err = capsys.readouterr()
+    assert "icl.generalization  could not be measured: all 2 runs diverged" in err
+    assert "other: agrees" in out
+
+
+def test_names_choose_claims_in_their_order():
+    assert scorecard.chosen([]) == list(li2024.CLAIMS)
+    assert scorecard.chosen(["icl.shift", "icl.coverage"]) == [li2024.shift, li2024.coverage]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("icl.shfit", "; did you mean 'icl.shift'?"), ("zzz", "")]
+)
+def test_an_unknown_claim_gets_one_line_with_the_nearest_name_and_all(name, hint):
+    ids = ", ".join(each.id for each in li2024.CLAIMS)
+    with pytest.raises(ValueError, match=r"^there is no claim ") as caught:
+        scorecard.chosen(["icl.shift", name])
+    assert str(caught.value) == f"there is no claim {name!r}{hint} (it has: {ids})"
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("missing/card.json", r"--json is .*, but .*missing is no directory"), (".", r"--json is .*")],
+)
+def test_a_path_that_cannot_be_written_is_refused_before_any_training(
+    tiny, trainings, tmp_path, monkeypatch, path, line
+):
+    monkeypatch.setattr(icl, "Measurements", lambda *_: pytest.fail("it began to measure"))
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        scorecard.main([], None, None, tmp_path / path)
+    assert not trainings
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_preset_or_device_is_refused_before_any_training(tiny, trainings):
+    with pytest.raises(ValueError, match=r"^preset is 'large', but must be one of "):
+        scorecard.main([], "large", None, None)
+    with pytest.raises(ValueError, match=r"^device is 'tpu', but must be one of cpu, cuda$"):
+        scorecard.main([], None, "tpu", None)
+    assert not trainings
+
+
+# What is trained for it.
+
+
+def test_runs_that_claims_share_are_trained_once(card):
+    trained = Counter((run.id, run.steps) for run in card.trainings)
+    assert set(trained.values()) == {1}
+    # 2 seeds; the setting's own runs, 2 more task sets, 2 more step sizes.
+    assert len(trained) == 2 * (1 + 2 + 2)
+
+
+def test_nothing_is_trained_before_it_is_asked_for_and_a_table_is_made_once(trainings):
+    measurements = icl.Measurements(TINY)
+    assert not trainings
+    first = measurements.dynamics
+    assert measurements.dynamics is first
+    assert trainings == TINY.runs()
+
+
+def test_known_runs_are_never_trained_and_make_the_same_table(trainings):
+    fresh = icl.Measurements(TINY).dynamics
+    known = sweep.trained(TINY.runs())
+    trainings.clear()
+    measurements = icl.Measurements(TINY, known=known)
+    pd.testing.assert_frame_equal(measurements.dynamics, fresh)
+    assert len(measurements.neurons)
+    assert not trainings
+    assert [result.run for result in measurements.results(TINY.runs())] == TINY.runs()
+    # Some known, some not: only those that are missing.
+    more = replace(TINY, seeds=3).runs()
+    assert [result.run for result in measurements.results(more[::-1])] == more[::-1]
+    assert trainings == more[2:]
+
+
+def test_a_run_with_more_steps_than_the_known_one_is_another(trainings):
+    measurements = icl.Measurements(TINY, known=sweep.trained(TINY.runs()))
+    trainings.clear()
+    longer = replace(TINY, steps=31).runs()
+    assert [result.ending.step for result in measurements.results(longer)] == [31, 31]
+    assert trainings == longer
+
+
+def test_step_sizes_are_compared_at_one_training_time():
+    time = TINY.lr * TINY.steps
+    runs = icl.step_size_runs(TINY)
+    assert list(runs) == pytest.approx([0.04, 0.1, 0.17])
+    for lr, each in runs.items():
+        assert [(run.optimiser, run.seed) for run in each] == [(SGD(lr=lr), 3), (SGD(lr=lr), 4)]
+        # A whole number of steps is at most half a step from it.
+        assert all(abs(run.steps * lr - time) <= lr / 2 * (1 + 1e-9) for run in each)
+        assert len({run.steps for run in each}) == 1
+    assert [run.id for run in runs[TINY.lr]] == [run.id for run in TINY.runs()]
+    assert len({each[0].steps for each in runs.values()}) == 3
+
+
+def test_a_claim_is_judged_by_the_tables_of_its_measurements():
+    measurements = icl.Measurements(TINY)
+    direct = icl.dynamics(TINY, sweep.trained(TINY.runs()))
+    expected = li2024.generalization.judge(TINY, direct)
+    assert li2024.generalization.findings(measurements) == expected

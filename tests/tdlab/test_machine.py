@@ -1,0 +1,118 @@
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from synthetic_tasks import InContextClassification
+from tdlab import machine
+from tdlab.models import OneLayer
+from tdlab.run import Run
+from tdlab.train import Training
+
+ASKED = {"MKL_CBWR": "AVX2", "OMP_WAIT_POLICY": "PASSIVE"}
+TINY = Run(
+    task=InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7),
+    model=OneLayer(width=9, label_width=3, neurons=6, xi=0.3),
+    batch=9,
+    steps=5,
+    loss="logistic",  # the hinge has a constant slope and hides a last bit
+)
+DEFAULT = Run(task=InContextClassification(), model=OneLayer(), steps=4, loss="logistic")
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads; as before once the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_one_thread_is_one_thread_and_afterwards_as_many_as_before(threads, count):
+    threads(count)
+    with machine.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == count
+
+
+def test_one_thread_restores_the_count_after_an_exception(threads):
+    threads(2)
+    with pytest.raises(KeyError), machine.one_thread():
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_can_be_nested(threads):
+    threads(2)
+    with machine.one_thread():
+        with machine.one_thread():
+            pass
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_is_a_matter_of_the_thread_that_asks(threads):
+    threads(2)
+    inside, done = threading.Event(), threading.Event()
+
+    def hold():
+        with machine.one_thread():
+            inside.set()
+            done.wait(10)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert inside.wait(10)
+    mine = torch.get_num_threads()
+    done.set()
+    other.join()
+    assert mine == torch.get_num_threads() == 2
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    for name in ASKED:
+        monkeypatch.setenv(name, "mine")
+    machine.prepare()
+    assert [os.environ[name] for name in ASKED] == ["mine", "mine"]
+
+
+def test_what_the_user_has_not_set_is_asked_for(monkeypatch):
+    for name in ASKED:
+        monkeypatch.setenv(name, "so that it is restored")
+        monkeypatch.delenv(name)
+    machine.prepare()
+    assert {name: os.environ[name] for name in ASKED} == ASKED
+
+
+def test_a_machine_without_glibc_is_asked_for_the_rest(monkeypatch):
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: pytest.fail("there is no glibc"))
+    machine.prepare()
+
+
+def test_importing_tdlab_asks_before_torch_starts():
+    program = "import os, sys, tdlab; print('torch' in sys.modules, os.environ['MKL_CBWR'])"
+    bare = {name: given for name, given in os.environ.items() if name not in ASKED}
+    command = [sys.executable, "-c", program]
+    assert subprocess.check_output(command, env=bare, text=True) == "False AVX2\n"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("run", [TINY, DEFAULT], ids=["tiny", "default shape"])
+def test_a_training_has_the_same_bits_on_one_thread_and_on_two(threads, run, dtype):
+    runs = [replace(run, dtype=dtype, seed=seed) for seed in (0, 3, 8)]
+    trainings = []
+    for count in (1, 2):
+        threads(count)
+        trainings.append(Training(runs, path="eager"))
+        assert list(trainings[-1])
+        assert torch.get_num_threads() == count
+    one, two = trainings
+    assert one.loss.isfinite().all()
+    assert one.loss.equal(two.loss)
+    assert all(one.params[name].equal(two.params[name]) for name in one.params)
