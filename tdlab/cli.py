@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 done, failed, bad_input, interrupted = 0, 1, 2, 130
 
@@ -42,11 +42,22 @@ def report(arguments: argparse.Namespace) -> int:
         preset=arguments.preset,
         device=arguments.device,
     )
+    _check_settings(pages)
     from tdlab.report.publish import run
 
     failures = run(pages, arguments.out, timeout=arguments.timeout)
     print(arguments.out / "index.html")
     return failed if failures else done
+
+
+def _check_settings(pages: Iterable[Any]) -> None:
+    """Refuses values that a notebook's study refuses, before anything runs."""
+    from importlib import import_module
+
+    for page in pages:
+        if page.study is not None:
+            fields = {name: v for name, v in page.parameters.items() if name != "device"}
+            import_module(f"tdlab.studies.{page.study}").setting(**fields)
 
 
 def list_notebooks(_: argparse.Namespace) -> int:
@@ -74,7 +85,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
     changes = {name: _literal(text) for name, text in _once(arguments.parameters, "-p").items()}
     return scorecard.main(
-        arguments.claims, arguments.preset, arguments.device, arguments.json, **changes
+        arguments.claims, arguments.preset, arguments.device, arguments.json, changes
     )
 
 
@@ -159,5 +170,7 @@ def _is_refusal(error: BaseException) -> bool:
     Anything else, such as a shape error inside numpy, is a bug of ours and keeps its traceback.
     """
     last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = {"tdlab", "synthetic_tasks"}
-    return bool(ours.intersection(Path(last.filename).parts)) and "raise " in (last.line or "")
+    here = Path(__file__).parent
+    ours = (here, here.parent / "synthetic_tasks")
+    where = Path(last.filename)
+    return any(where.is_relative_to(folder) for folder in ours) and "raise " in (last.line or "")

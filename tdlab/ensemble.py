@@ -129,6 +129,7 @@ def step(run: Run, axes: Data) -> Step:
         def risk(leaves: Params) -> tuple[Tensor, Tensor]:
             trace = over_prompts(run.model, {**members.params, **leaves}, batch)
             each = loss_of(trace.output, batch.target)
+            _require_one_a_prompt(run, each)
             return each.mean(), each
 
         grads, each = grad(risk, has_aux=True)(moving)
@@ -137,6 +138,14 @@ def step(run: Run, axes: Data) -> Step:
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
     return vmap(one, (0, axes, None))
+
+
+def _require_one_a_prompt(run: Run, losses: Tensor) -> None:
+    if losses.shape != (run.batch,):
+        raise ValueError(
+            f"loss {run.loss!r} has shape {tuple(losses.shape)} on a batch of {run.batch}, but "
+            f"must be one number a prompt; try another of {', '.join(LOSSES)} with this model"
+        )
 
 
 def _unless_ended(

@@ -11,18 +11,23 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def prepare() -> None:
-    """Asks for all of it, as far as this machine has it; what the user has set stays.
+    """Asks the libraries below torch for the first two; what the user has set stays.
 
-    The libraries below torch read the variables when they start, so this comes before torch.
+    They read these variables once, when they are first used.
     """
     # MKL rounds a product by where its matrices lie in memory unless it is told to be reproducible,
     # and a member must not depend on its place in an ensemble.
     os.environ.setdefault("MKL_CBWR", "AVX2")
     # Threads that spin while they wait take the core from another process that needs it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_memory() -> None:
+    """Lets the allocator keep what is freed, unless the user has told it something else."""
     # An eager step frees and takes the same megabytes hundreds of times. Where the allocator hands
     # them back in between, the page faults cost a third of the step, and more with two threads.
-    if platform.libc_ver()[0] == "glibc":
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    if platform.libc_ver()[0] == "glibc" and not told:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP)

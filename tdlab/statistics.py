@@ -79,6 +79,30 @@ def proportion_interval(successes: float | int, trials: int, confidence: float =
     return Interval(p, float(low), float(high))
 
 
+def error_interval(
+    errors: Real[np.ndarray, " seed"], prompts: int, confidence: float = 0.95
+) -> Interval:
+    """The mean of error rates, each over ``prompts`` prompts, with both uncertainties.
+
+    Seeds that make no error at all have no spread, and Student's interval over them no width;
+    Wilson's over all prompts still has. Each bound is the wider of the two, and stays in [0, 1].
+
+    Returns:
+        The mean and its bounds.
+
+    Raises:
+        ValueError: as :func:`mean_interval` and :func:`proportion_interval` do.
+    """
+    over_seeds = mean_interval(errors, 0, confidence)
+    trials = prompts * len(errors)
+    over_prompts = proportion_interval(float(over_seeds.estimate) * trials, trials, confidence)
+    return Interval(
+        over_seeds.estimate,
+        max(0.0, min(over_seeds.low, over_prompts.low)),
+        min(1.0, max(over_seeds.high, over_prompts.high)),
+    )
+
+
 def bootstrap_interval(
     values: Real[np.ndarray, "seed ..."],
     statistic: Callable[[np.ndarray], float],

@@ -73,10 +73,11 @@ def trained(
         The results, in the order of the runs.
     """
     threads = torch.get_num_threads() if device == "cpu" else 1
-    groups = _by_program(runs)
-    if observe is None:
-        groups = [part for group in groups for part in _cut(group, threads)]
-    path = faster_path(runs) if path == "auto" else path
+    groups = [
+        (part, faster_path([runs[place] for place in group]) if path == "auto" else path)
+        for group in _by_program(runs)
+        for part in (_cut(group, threads) if observe is None else [group])
+    ]
     with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
         trainings = [
             Training(
@@ -84,13 +85,14 @@ def trained(
                 observe=observe,
                 observe_at=observe_at,
                 device=device,
-                path=path,
+                path=its_path,
                 progress=progress,
             )
-            for places in groups
+            for places, its_path in groups
         ]
         results = _side_by_side(trainings, threads)
-    done = dict(zip(chain(*groups), chain(*results), strict=True))
+    places = chain.from_iterable(places for places, _ in groups)
+    done = dict(zip(places, chain(*results), strict=True))
     return [done[place] for place in range(len(runs))]
 
 
@@ -150,13 +152,18 @@ def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trai
     """Eager ensembles compute on one thread each, so as many as there are threads run at once."""
     if any(training.path == "compiled" for training in trainings):
         threads = 1
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            return list(pool.map(_collect, trainings))
-        except BaseException:  # an interrupt above all: the threads must not go on without us
-            for training in trainings:
-                training.interrupt()
-            raise
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                return list(pool.map(_collect, trainings))
+            except BaseException:  # an interrupt above all: the threads must not go on without us
+                for training in trainings:
+                    training.interrupt()
+                raise
+    finally:
+        # torch hands the count that any thread sets to the threads that start later.
+        torch.set_num_threads(before)
 
 
 def _collect(training: Training) -> list[Trained]:
@@ -168,8 +175,7 @@ def _member(training: Training, snapshots: list[Snapshot], member: int) -> Train
     """What belongs to one member: nothing from after its end, but its end itself."""
     ending = training.endings[member]
     kept = {each.step: each.params for each in snapshots if each.step <= ending.step}
-    if ending.reason != "finished":
-        kept[ending.step] = training.params
+    kept.setdefault(ending.step, training.params)
     return Trained(
         run=training.runs[member],
         steps=tuple(kept),

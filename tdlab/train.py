@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synthetic_tasks.value import require_choice
 from tdlab.ensemble import MOVING, Members, data, require_one_program, start, step
-from tdlab.machine import one_thread
+from tdlab.machine import keep_memory, one_thread
 from tdlab.models import Params
 from tdlab.optimisers import State
 from tdlab.progress import Progress, bar
@@ -73,6 +73,7 @@ class Training:
     ) -> None:
         require_choice("path", path, ("auto", "eager", "compiled"))
         require_one_program(runs)
+        keep_memory()
         self.runs = list(runs)
         self.device = available(device)
         self.path = faster_path(runs) if path == "auto" else path

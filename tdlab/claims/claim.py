@@ -77,12 +77,12 @@ def above(part: str, measured: Interval, limit: float, prediction: str) -> Findi
     return Finding(part, prediction, measured, _read(measured.low > limit, measured.high > limit))
 
 
-def equals(part: str, measured: Interval, value: float, prediction: str) -> Finding:
-    """Agrees where the interval holds ``value``; one without ends holds all and says nothing."""
-    holds = measured.low <= value <= measured.high
-    says_something = np.isfinite(measured.high - measured.low)
-    verdict = (AGREES if says_something else INCONCLUSIVE) if holds else DISAGREES
-    return Finding(part, prediction, measured, verdict)
+def near(part: str, measured: Interval, value: float, tolerance: float, prediction: str) -> Finding:
+    """Agrees where the whole interval lies within ``tolerance`` of ``value``."""
+    low, high = value - tolerance, value + tolerance
+    all_of_it = low <= measured.low and measured.high <= high
+    some_of_it = measured.low <= high and low <= measured.high
+    return Finding(part, prediction, measured, _read(all_of_it, some_of_it))
 
 
 def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], seeds: int) -> pd.DataFrame:

@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ def main(
     preset: str | None,
     device: str | None,
     path: Path | None,
-    **changes: object,
+    changes: Mapping[str, object] = MappingProxyType({}),
 ) -> int:
     """Prints the scorecard of these claims (all, if none is named), and writes it to ``path``.
 
@@ -45,7 +46,8 @@ def main(
         _check_target(path)
     started, judged, failed = time.perf_counter(), [], []
     measurements = icl.Measurements(setting, device or "cpu")
-    print(f"preset {preset or 'quick'}: {setting.seeds} seeds, {setting.steps} steps\n")
+    changed = "".join(f", {name} = {value}" for name, value in changes.items())
+    print(f"preset {preset or 'quick'}{changed}: {setting.seeds} seeds, {setting.steps} steps\n")
     for claim in claims:
         try:
             judged.append((claim, claim.findings(measurements)))
@@ -55,10 +57,13 @@ def main(
             continue
         print("\n".join(_lines(*judged[-1])), flush=True)
     counts = Counter(overall(findings) for _, findings in judged)
+    for run in measurements.diverged:
+        print(f"left out, because it diverged: run {run.id} (seed {run.seed})")
     total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS)
     print(f"{total}; {time.perf_counter() - started:.0f} s")
     if path is not None:
-        _write(path, _record(preset or "quick", setting, judged))
+        about = {"preset": preset or "quick", "changes": dict(changes), "failed": failed}
+        _write(path, about | _record(measurements, judged))
     return 1 if failed else 0
 
 
@@ -80,10 +85,10 @@ def _lines(claim: Claim, findings: list[Finding]) -> Iterator[str]:
     yield ""
 
 
-def _record(preset: str, setting: icl.Setting, judged: Sequence[Judged]) -> dict[str, Any]:
+def _record(measurements: icl.Measurements, judged: Sequence[Judged]) -> dict[str, Any]:
     return {
-        "preset": preset,
-        "seeds": setting.seeds,
+        "seeds": measurements.setting.seeds,
+        "diverged": [run.id for run in measurements.diverged],
         "provenance": provenance(),
         "claims": [
             {

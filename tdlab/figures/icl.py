@@ -3,7 +3,7 @@
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from tdlab.figures.style import (
     COLOURS,
@@ -74,25 +74,23 @@ def attention(dynamics: pd.DataFrame) -> Figure:
 @drawing
 def step_sizes(table: pd.DataFrame) -> Figure:
     r"""One minus the final concentration against the step size, at a fixed training time."""
-    figure, ((ax,),) = grid(
-        1,
-        1,
-        width=6.8,
-        height=3.6,
-    )
+    figure, ((ax,),) = grid(1, 1, width=6.8, height=3.6)
     rows = select(table, quantity="concentration_gap").assign(kind="unseen tasks")
     curves(ax, rows, "lr", "kind", marker="o")
     smallest = rows[rows.lr == rows.lr.min()].value.median()
     x = sorted(rows.lr.unique())
     for exponent in (0.5, 1.0):
-        ax.plot(x, [smallest * (at / x[0]) ** exponent for at in x], **THEORY)
+        ax.plot(x, [smallest * (at / x[0]) ** exponent for at in x], color="0.6", linewidth=1)
         ax.annotate(f"C = {exponent:g}", (x[-1], smallest * (x[-1] / x[0]) ** exponent))
     ax.set(xscale="log", yscale="log", xlabel=r"step size $\eta$ at fixed $\eta T$")
     ax.set(ylabel="1 - c after training")
     ax.minorticks_off()
     ax.set_xticks(x, [f"{at:g}" for at in x])
-    ax.set_yticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"])
-    legend(figure, ax, theory=r"theory: $1 - c \leq \eta^C$, slope C > 0 (two examples)")
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.set_title(
+        r"theory: $1 - c \leq \eta^C$ with some C > 0; grey: such slopes", fontsize="medium"
+    )
+    legend(figure, ax)
     return figure
 
 
@@ -127,12 +125,7 @@ def neurons(table: pd.DataFrame) -> Figure:
 @drawing
 def coverage(table: pd.DataFrame) -> Figure:
     """Error on tasks that were not trained on, by what the training set leaves out."""
-    figure, ((ax,),) = grid(
-        1,
-        1,
-        width=6.4,
-        height=2.6,
-    )
+    figure, ((ax,),) = grid(1, 1, width=6.4, height=2.6)
     rows = select(table, quantity="zero_one")
     rows = rows.assign(left_out="leaves out " + rows.left_out)
     sns.stripplot(rows, x="value", y="left_out", color=PALETTE[0], alpha=0.6, ax=ax)
@@ -179,7 +172,8 @@ def prompt_shifts(shift: pd.DataFrame) -> Figure:
     axes = panels.flatten()
     for ax, name in zip(axes, ("alpha", "length", "kappa", "outside"), strict=True):
         rows = shift[shift["shift"] == name]
-        measured = select(rows, quantity="hinge").assign(kind="unseen tasks")
+        kind = "out-of-domain patterns" if name == "outside" else "unseen tasks"
+        measured = select(rows, quantity="hinge").assign(kind=kind)
         curves(ax, measured, name, "kind", marker="o")
         predicted = select(rows, "theory", quantity="hinge")
         if len(predicted):
@@ -198,12 +192,7 @@ def prompt_shifts(shift: pd.DataFrame) -> Figure:
 def pruning(table: pd.DataFrame) -> Figure:
     """Risk against the fraction of neurons pruned, for three orders and several alpha'."""
     alphas = sorted(table.alpha.unique())
-    figure, axes = grid(
-        2,
-        len(alphas),
-        width=11,
-        sharey="row",
-    )
+    figure, axes = grid(2, len(alphas), width=11, sharey="row")
     names = {"smallest": "smallest first", "random": "random", "largest": "largest first"}
     table = table[table.order != "all small"].replace({"order": names})
     for row, quantity in zip(axes, ("hinge", "zero_one"), strict=True):
@@ -240,13 +229,7 @@ def attention_pruning(table: pd.DataFrame) -> Figure:
 def learners(table: pd.DataFrame) -> Figure:
     """Error of the transformer and of classical learners on the same prompts, by their length."""
     alphas, kappas = sorted(table.alpha.unique()), sorted(table.kappa.unique())
-    figure, axes = grid(
-        len(alphas),
-        len(kappas),
-        width=11,
-        sharex=True,
-        sharey=True,
-    )
+    figure, axes = grid(len(alphas), len(kappas), width=11, sharex=True, sharey=True)
     table = table.replace({"learner": _LEARNERS})
     order = [name for name in COLOURS if name in set(table.learner)]
     for row, alpha in zip(axes, alphas, strict=True):

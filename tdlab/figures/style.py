@@ -23,6 +23,7 @@ THEORY: dict[str, Any] = {"color": "0.15", "linestyle": (0, (5, 3)), "linewidth"
 COLOURS = {
     "trained tasks": PALETTE[0],
     "unseen tasks": PALETTE[1],
+    "out-of-domain patterns": PALETTE[9],
     "a > 0": PALETTE[2],
     "a < 0": PALETTE[4],
     "smallest first": PALETTE[0],

@@ -28,6 +28,12 @@ class Page:
         own = {name: parameter.default for name, parameter in self.known.items()}
         return own | dict(self.given)
 
+    @property
+    def study(self) -> str | None:
+        """The study that the notebook says it belongs to, in its metadata."""
+        study = notebooks.read(self.notebook).metadata.get("tdlab", {}).get("study")
+        return None if study is None else str(study)
+
 
 def plan(
     wanted: Sequence[str] = (),

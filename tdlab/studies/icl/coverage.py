@@ -32,7 +32,7 @@ def task_sets(count: int) -> dict[str, tuple[Pair, ...]]:
 
 
 def coverage(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.DataFrame:
-    """Final risk on the tasks that were not trained on, for task sets of equal size.
+    """Final risk on the tasks that are in none of the sets, for task sets of equal size.
 
     ``results`` maps each name of ``task_sets`` to the runs trained on that set.
 
@@ -55,9 +55,17 @@ def coverage_tasks(setting: Setting) -> dict[str, InContextClassification]:
     }
 
 
+def unseen_by_all(setting: Setting) -> InContextClassification:
+    """The tasks that are in none of the sets, so that all are tested on the same."""
+    trained_on = {pair for pairs in task_sets(setting.relevant).values() for pair in pairs}
+    everything = replace(setting.task, tasks="all").pairs
+    rest = tuple(pair for pair in everything if pair not in trained_on)
+    return replace(setting.task, tasks=rest, coverage="violated")
+
+
 def _risk(setting: Setting, left_out: str, results: Sequence[Trained]) -> pd.DataFrame:
     runs = [result.run for result in results]
-    unseen = [coverage_tasks(setting)[left_out].on_unseen()] * len(runs)
+    unseen = [unseen_by_all(setting)] * len(runs)
     numbers = evaluate(runs, [final(results)], unseen, setting.prompts, risks)
     return pd.concat(
         [

@@ -34,6 +34,11 @@ class Measurements:
             self._trained[run.id, run.steps] = result
         return finished([self._trained[run.id, run.steps] for run in runs])
 
+    @property
+    def diverged(self) -> list[Run]:
+        """The runs that were left out, because they diverged."""
+        return [result.run for result in self._trained.values() if not result.finished]
+
     @cached_property
     def dynamics(self) -> pd.DataFrame:
         """See ``tdlab.studies.icl.dynamics``."""

@@ -47,10 +47,15 @@ class Setting:
         require_count("seeds", self.seeds, 2)  # one seed has no interval
         require_count("prompts", self.prompts, 1)
         require_count("classical_prompts", self.classical_prompts, self.seeds)
-        require_between("lr", self.lr, 0, math.inf)
+        require_between("lr", self.lr, 0, math.inf, above=True)
         for length in self.lengths:
             require_count("lengths", length, 1)
         _ = self.task, self.model, self.runs()  # refuses what they refuse
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: every number that the measurements rest on."""
+        numbers = (f"{field.name} = {getattr(self, field.name)}" for field in fields(self))
+        return f"<p>Setting: {', '.join(numbers)}</p>"
 
     @property
     def task(self) -> InContextClassification:

@@ -21,6 +21,9 @@ from tdlab.theory import li2024
 # Grids (ours); each crosses the value of training, and the coefficient sum the theorem's threshold.
 COEFFICIENT_SUMS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 OUTSIDE = (0.0, 0.2, 0.4, 0.6, 0.8)
+MIXED = (
+    1.2  # a coefficient sum where the theorem holds; at 1 a mixture is one trained pattern alone
+)
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 LENGTHS = (5, 10, 20, 40, 80)
 KAPPAS = (0.25, 0.5, 1.0, 1.5, 2.0)
@@ -46,7 +49,8 @@ def out_of_domain(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
 
     Returns:
         A tidy table with columns ``coefficient_sum``, ``pairing``, ``pair`` (whether the pair that
-        makes the query's pattern was a training task, ``trained``, or not, ``other``), ``shift``.
+        makes the query's pattern was a training task, ``trained``, or not, ``other``; ``any`` are
+        all prompts together), ``shift``.
     """
     tables = []
     for pairing, pairs in pairings(setting.relevant).items():
@@ -71,7 +75,8 @@ def outside_span(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         A tidy table with columns ``outside`` (the norm of that part over the norm of the pattern),
         ``shift``.
     """
-    tasks = {r: OutOfDomain(trained=setting.task, outside=r) for r in OUTSIDE}
+    mixed = OutOfDomain(trained=setting.task, coefficient_sum=MIXED)
+    tasks = {r: replace(mixed, outside=r) for r in OUTSIDE}
     return _table(setting, results, tasks, "outside")
 
 
@@ -143,7 +148,8 @@ def _by_pair(
     )
     was_task = _query_pair_was_trained(task, runs, numbers.pop("query")[0].long())
     tables = []
-    for pair, mask in (("trained", was_task), ("other", ~was_task)):
+    anyone = torch.ones_like(was_task)
+    for pair, mask in (("any", anyone), ("trained", was_task), ("other", ~was_task)):
         for quantity, each in numbers.items():
             mean = (each[0] * mask).sum(-1) / mask.sum(-1)
             table = _row(quantity, mean, setting, runs, pair=pair, **where)

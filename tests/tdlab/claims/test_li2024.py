@@ -211,7 +211,7 @@ def learners(on_par=0.01, ahead=-0.05, spread=0.001, common=0.05, **_):
     return pd.concat(tables)
 
 
-TABLES = {
+TABLES: dict[str, Any] = {
     "dynamics": dynamics,
     "coverage": coverage,
     "step_sizes": step_sizes,

@@ -318,8 +318,9 @@ def test_neurons_are_medians_of_medians_and_label_angles_are_to_q_itself():
 
 
 def test_coverage_shows_every_seed_of_every_set():
-    (ax,) = draw("coverage").axes
-    drawn = [np.asarray(each.get_offsets())[:, 0] for each in ax.collections]
+    ax: Any = draw("coverage").axes[0]
+    offsets: list[Any] = [each.get_offsets() for each in ax.collections]
+    drawn = [np.asarray(each)[:, 0] for each in offsets]
     planted = [at * np.array(FACTORS) for at in (0.01, 0.2, 0.1)]
     for one, other in zip([each for each in drawn if len(each)], planted, strict=True):
         assert sorted(one) == pytest.approx(sorted(other))
@@ -338,7 +339,8 @@ def test_risk_out_of_domain_is_drawn_by_kind_of_pair_with_the_threshold():
         }
         (line,) = dashed(ax)
         assert points(line) == [(1.0, 0.03), (1.4, 0.03)]
-        (guide,) = (x for x in ax.lines if to_hex(x.get_color()) == to_hex("0.7"))
+        lines: Any = ax.lines
+        (guide,) = (x for x in lines if to_hex(x.get_color()) == to_hex("0.7"))
         assert list(guide.get_xdata()) == [1.0, 1.0]
 
 

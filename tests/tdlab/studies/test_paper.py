@@ -1,0 +1,32 @@
+"""What the published setting must reach in every seed, not in the mean; `make slow` runs it."""
+
+import pytest
+
+from tdlab.studies import icl
+from tdlab.sweep import trained
+
+
+@pytest.mark.slow
+def test_at_preset_paper_every_seed_generalizes_attends_and_follows_the_coefficient_sum():
+    setting = icl.setting("paper")
+    results = trained(setting.runs())
+    dynamics = icl.dynamics(setting, results)
+    last = dynamics[(dynamics.tasks == "unseen") & (dynamics.step == 400)]
+    last = last[last.source == "measured"].set_index("quantity").value
+    assert len(last["zero_one"]) == 32
+    assert (last["zero_one"] < 0.005).all()
+    assert (last["concentration"] > 0.85).all()
+
+    shift = icl.out_of_domain(setting, results)
+    hinge = shift[(shift.quantity == "hinge") & (shift.source == "measured")]
+    at = hinge.set_index(["pairing", "pair", "seed", "coefficient_sum"]).value.unstack()
+    assert (at[0.5] > at[0.9]).all()
+
+    pruning = icl.pruning(setting, results)
+    hinge = pruning[(pruning.quantity == "hinge") & (pruning.source == "measured")]
+    at = hinge[hinge.alpha == 0.8].set_index(["order", "seed", "fraction"]).value.unstack()
+    assert (at.loc["smallest"][0.1] - at.loc["smallest"][0.0]).mean() < 0.001
+    # About linear beyond a tenth: a straight line leaves less than 1 % of the variance.
+    steep = at.loc["largest"][[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]].mean()
+    correlation = steep.corr(steep.index.to_series())
+    assert correlation**2 > 0.99
