@@ -14,6 +14,19 @@ from pandas.io.formats.style import Styler
 
 from tdlab.statistics import Interval
 
+# What a terminal spells out and a page need not.
+_SYMBOLS = {
+    r"\beps\b": "ε",
+    r"\beta\b": "η",
+    r"\balpha\b": "α",
+    r"\bkappa\b": "κ",
+    r"\bOmega\b": "Ω",
+    r"\bS_1\b": "S₁",
+    r"\^-1/2": "⁻¹ᐟ²",
+    "<=": "≤",
+    ">=": "≥",
+}
+
 AGREES, DISAGREES, INCONCLUSIVE = VERDICTS = ("agrees", "disagrees", "inconclusive")
 
 
@@ -117,6 +130,7 @@ def summary(table: pd.DataFrame) -> Styler:
     """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
     names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
     shown = table[["claim", *names, "prediction", "verdict"]].rename(columns=names)
+    shown = shown.replace(_SYMBOLS, regex=True)
     styler = shown.set_index(["claim", names["quantity"]]).style
     return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
 
