@@ -11,7 +11,9 @@ import pytest
 
 from tdlab import cli
 from tdlab.claims import scorecard
+from tdlab.report import notebooks
 from tdlab.report.pages import plan
+from tdlab.studies import icl
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,7 +61,7 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
 def test_the_readme_has_the_blocks_that_are_looked_for():
     assert len(PYTHON) == 4
     assert len(TDLAB) >= 4
-    assert {line.split()[1] for line in TDLAB} == {"report", "verify"}
+    assert {line.split()[1] for line in TDLAB} == {"report", "verify", "notebooks"}
     assert {"make report", "make test"} <= set(MAKE)
 
 
@@ -69,9 +71,16 @@ def test_every_command_line_parses_and_names_what_there_is(line, monkeypatch):
     arguments = cli._parser().parse_args(shlex.split(line)[1:])
     if arguments.command is cli.verify:
         assert scorecard.chosen(arguments.claims)
+        changes = {name: cli._literal(text) for name, text in arguments.parameters}
+        icl.setting(arguments.preset or "quick", **changes)
+    elif arguments.command is cli.report:
+        given, grid = dict(arguments.parameters), dict(arguments.grid)
+        pages = plan(arguments.notebooks, given, grid=grid, preset=arguments.preset, device=None)
+        assert pages
+        cli._check_settings(pages)
     else:
-        given = dict(arguments.parameters)
-        assert plan(arguments.notebooks, given, preset=arguments.preset, device=None)
+        assert arguments.command is cli.copy_notebooks
+        assert notebooks.available()
 
 
 @pytest.mark.parametrize("line", MAKE)

@@ -2,8 +2,10 @@ import operator
 import signal
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from time import monotonic, sleep
+from types import ModuleType
 from typing import Any
 
 import nbformat
@@ -13,7 +15,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tdlab import cli
+from tdlab.claims import scorecard
 from tdlab.report import notebooks, publish
+from tdlab.studies import icl
 
 COMMAND = [sys.executable, "-c", "import sys; from tdlab.cli import main; sys.exit(main())"]
 
@@ -122,6 +126,134 @@ def test_a_defect_of_ours_keeps_its_traceback(notebook, monkeypatch, defect):
     monkeypatch.setattr(publish, "run", run)
     with pytest.raises((TypeError, ValueError, IndexError)):
         cli.main(["report", notebook])
+
+
+@pytest.fixture
+def of_the_study(tmp_path, monkeypatch):
+    """The path of a notebook that says it belongs to a study, and fails a test if it is run."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name="own", default=0.8, study="icl"):
+        source = f"preset: str = 'quick'\nalpha: float = {default}\ndevice: str = 'cpu'"
+        made = new_notebook(cells=[new_code_cell(source, metadata={"tags": ["parameters"]})])
+        if study:
+            made.metadata["tdlab"] = {"study": study}
+        nbformat.write(made, tmp_path / f"{name}.ipynb")
+        return f"{name}.ipynb"
+
+    return write
+
+
+REFUSED = [
+    (["-p", "alpha", "1.5"], "alpha is 1.5, but must lie in (0, 1]"),
+    (["--grid", "alpha", "0.4,0"], "alpha is 0.0, but must lie in (0, 1]"),  # the last of a grid
+    (["-p", "preset", "papre"], "preset is 'papre', but must be one of paper, quick"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), REFUSED)
+def test_a_value_that_the_study_refuses_is_refused_before_any_kernel_starts(
+    of_the_study, monkeypatch, capsys, tmp_path, arguments, complaint
+):
+    monkeypatch.setattr(publish, "execute", lambda *_, **__: pytest.fail("a kernel started"))
+    assert cli.main(["report", of_the_study(), *arguments, "--out", "out"]) == cli.bad_input
+    assert capsys.readouterr().err.splitlines() == [f"tdlab: {complaint}"]
+    assert [each.name for each in tmp_path.iterdir()] == ["own.ipynb"]
+
+
+def test_an_earlier_report_stays_as_it_was_where_a_value_is_refused(of_the_study, tmp_path):
+    (tmp_path / "out").mkdir()
+    arguments = ["report", of_the_study(), "-p", "alpha", "-0.1", "--out", "out"]
+    assert cli.main(arguments) == cli.bad_input
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_one_refused_notebook_keeps_the_others_from_starting_and_its_own_values_count(
+    of_the_study, asked, capsys
+):
+    good, bad = of_the_study("good"), of_the_study("bad", default=7.0)
+    assert cli.main(["report", good, bad]) == cli.bad_input
+    assert capsys.readouterr().err == "tdlab: alpha is 7.0, but must lie in (0, 1]\n"
+    assert not asked
+    assert cli.main(["report", good]) == cli.done
+    assert asked["pages"] == {"good": {}}
+
+
+@pytest.mark.parametrize("arguments", [arguments for arguments, _ in REFUSED])
+def test_a_notebook_of_no_study_may_mean_what_it_likes(of_the_study, asked, arguments):
+    assert cli.main(["report", of_the_study(study=None), *arguments]) == cli.done
+    assert asked["pages"]
+
+
+@pytest.fixture
+def verified(monkeypatch):
+    """What the command line asks the scorecard for."""
+    asked = []
+
+    def main(*given):
+        asked.append(given)
+        return cli.done
+
+    monkeypatch.setattr(scorecard, "main", main)
+    return asked
+
+
+def test_verify_passes_claims_and_changes(verified):
+    changes = ["-p", "beta", "2", "-p", "lengths", "(3, 5)", "-p", "seeds", "many"]
+    options = ["--preset", "paper", "--device", "cpu", "--json", "card.json"]
+    assert cli.main(["verify", "icl.shift", *changes, *options]) == cli.done
+    assert cli.main(["verify"]) == cli.done
+    given = {"beta": 2, "lengths": (3, 5), "seeds": "many"}
+    assert verified == [
+        (["icl.shift"], "paper", "cpu", Path("card.json"), given),
+        ([], None, None, None, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-p", "beta", "2", "-p", "beta", "3"], "-p beta is given twice: 2 and 3"),
+        (["-p", "beta", "two"], "beta is 'two', but must be a number"),
+        (["-p", "lr", "0"], "lr is 0, but must lie in (0, inf)"),
+        (["-p", "bta", "2"], "Setting has no field 'bta'; did you mean 'beta'? "),
+        (["icl.shfit"], "there is no claim 'icl.shfit'; did you mean 'icl.shift'? "),
+    ],
+)
+def test_verify_refuses_before_it_measures(monkeypatch, capsys, arguments, complaint):
+    monkeypatch.setattr(icl, "Measurements", lambda *_: pytest.fail("it began to measure"))
+    assert cli.main(["verify", *arguments]) == cli.bad_input
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tdlab: {complaint}")
+
+
+LIBRARY = 'def fail(value):\n    raise ValueError(f"{value} is a library\'s business")\n'
+
+
+@pytest.mark.parametrize("folder", ["tdlab", "synthetic_tasks", "tdlab/.venv/lib", "other"])
+def test_an_error_of_a_library_is_no_refusal_wherever_it_is_installed(
+    notebook, monkeypatch, tmp_path, folder
+):
+    path = tmp_path / folder / "library.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(LIBRARY)
+    library = ModuleType("library")
+    SourceFileLoader("library", str(path)).exec_module(library)
+    monkeypatch.setattr(publish, "run", lambda *_, **__: library.fail(3))
+    with pytest.raises(ValueError, match=r"^3 is a library's business$"):
+        cli.main(["report", notebook])
+
+
+def test_our_own_errors_are_refusals_and_those_we_pass_on_are_not():
+    def caught(call):
+        with pytest.raises((ValueError, TypeError)) as error:
+            call()
+        return error.value
+
+    assert cli._is_refusal(caught(lambda: icl.setting(alpha=2.0)))  # of synthetic_tasks
+    assert cli._is_refusal(caught(lambda: icl.setting(zzz=2.0)))  # of tdlab
+    assert not cli._is_refusal(caught(lambda: int("x")))
+    assert not cli._is_refusal(caught(lambda: np.zeros(2) + np.zeros(3)))
 
 
 def test_notebooks_are_listed_and_copied(notebook, capsys):

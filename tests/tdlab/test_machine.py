@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,10 +90,36 @@ def test_what_the_user_has_not_set_is_asked_for(monkeypatch):
     assert {name: os.environ[name] for name in ASKED} == ASKED
 
 
-def test_a_machine_without_glibc_is_asked_for_the_rest(monkeypatch):
+@pytest.fixture
+def told(monkeypatch):
+    """What the allocator is told, where no variable of the user's says anything."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    said = []
+    libc = SimpleNamespace(mallopt=lambda *option: said.append(option))
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: libc)
+    return said
+
+
+def test_the_allocator_is_told_to_keep_memory(told):
+    machine.keep_memory()
+    assert told == [(-1, 1 << 30), (-3, 1 << 30)]  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+
+
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"])
+def test_an_allocator_that_the_user_has_set_stays_as_it_is(told, monkeypatch, name):
+    monkeypatch.setenv(name, "4096")
+    before = dict(os.environ)
+    machine.keep_memory()
+    assert told == []
+    assert dict(os.environ) == before
+
+
+def test_another_allocator_than_glibcs_is_told_nothing(told, monkeypatch):
     monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: pytest.fail("there is no glibc"))
-    machine.prepare()
+    machine.keep_memory()
+    assert told == []
 
 
 def test_importing_tdlab_asks_before_torch_starts():

@@ -8,6 +8,7 @@ from scipy import stats
 from tdlab.statistics import (
     Interval,
     bootstrap_interval,
+    error_interval,
     mean_interval,
     power_law,
     proportion_interval,
@@ -47,6 +48,67 @@ def test_proportion_interval_is_wilsons(successes, trials):
     expected = stats.binomtest(successes, trials).proportion_ci(0.9, method="wilson")
     measured = proportion_interval(successes, trials, 0.9)
     np.testing.assert_allclose(measured, [successes / trials, *expected], atol=1e-12)
+
+
+def both(errors, prompts):
+    """Student's interval over seeds and Wilson's over all prompts, by scipy."""
+    n, mean = len(errors), errors.mean()
+    student = stats.t.interval(0.95, n - 1, mean, stats.sem(errors))
+    wrong = round(mean * n * prompts)
+    wilson = stats.binomtest(wrong, n * prompts).proportion_ci(0.95, method="wilson")
+    return student, (wilson.low, wilson.high)
+
+
+def test_an_error_has_the_wider_of_students_and_wilsons_bounds(rng):
+    alike = np.array([0.29, 0.3, 0.3, 0.3, 0.31, 0.3])  # of 100 prompts, so Wilson's is wider
+    apart = np.array([0.1, 0.5, 0.3, 0.2, 0.4, 0.3])  # and here Student's
+    for errors, wider in ((alike, 1), (apart, 0)):
+        bounds = both(errors, 100)
+        assert np.diff(bounds[wider]) > 1.5 * np.diff(bounds[1 - wider])
+        measured = error_interval(errors, 100)
+        np.testing.assert_allclose(measured, [errors.mean(), *bounds[wider]])
+
+
+def test_each_bound_of_an_error_is_the_wider_one_by_itself():
+    # At a small mean Wilson's interval leans to the right: one bound comes from each.
+    errors = np.array([0.02, 0.03, 0.0, 0.02, 0.03])
+    student, wilson = both(errors, 100)
+    assert student[0] < wilson[0]
+    assert student[1] < wilson[1]
+    np.testing.assert_allclose(
+        error_interval(errors, 100), [0.02, max(0.0, student[0]), wilson[1]], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_an_error_interval_has_the_confidence_asked_for(confidence):
+    errors = np.array([0.1, 0.5, 0.3, 0.2])
+    narrow = mean_interval(errors, 0, confidence)
+    np.testing.assert_allclose(error_interval(errors, 10_000, confidence), narrow)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize(("seeds", "prompts"), [(2, 1), (8, 500)])
+def test_seeds_that_are_all_right_or_all_wrong_keep_a_width(rate, seeds, prompts):
+    errors = np.full(seeds, rate)
+    assert mean_interval(errors) == (rate, rate, rate)
+    measured = error_interval(errors, prompts)
+    assert measured == pytest.approx(proportion_interval(rate * seeds * prompts, seeds * prompts))
+    z2 = stats.norm.isf(0.025) ** 2
+    assert measured.high - measured.low == pytest.approx(z2 / (seeds * prompts + z2))
+
+
+def test_an_error_interval_stays_among_the_rates_and_holds_its_estimate(rng):
+    for _ in range(200):
+        seeds, prompts = rng.integers(2, 9), rng.integers(1, 60)
+        errors = rng.binomial(prompts, rng.choice([0.01, 0.2, 0.5, 0.99]), seeds) / prompts
+        measured = error_interval(errors, int(prompts))
+        assert 0 <= measured.low <= measured.estimate <= measured.high <= 1
+        assert measured.low < measured.high
+
+
+def test_one_seed_says_nothing_about_an_error_rate():
+    assert error_interval(np.array([0.3]), 1000) == (0.3, 0.0, 1.0)
 
 
 def test_bootstrap_of_a_mean_approaches_students(rng):

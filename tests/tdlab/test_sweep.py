@@ -1,3 +1,5 @@
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torch import Tensor
 
 from synthetic_tasks import InContextClassification
-from tdlab import sweep
+from tdlab import sweep, train
 from tdlab.models import OneLayer, Params
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
@@ -174,6 +176,83 @@ def test_a_member_that_diverges_before_its_first_snapshot_keeps_its_last_finite_
     assert results[0].steps == (results[0].ending.step,)
     assert all(leaf.isfinite().all() for leaf in results[0].final.values())
     assert results[1].steps == (8, 10)
+
+
+@pytest.mark.parametrize(("at", "steps"), [((3, 7), (3, 7, 10)), ((0, 99), (0, 10)), ((), (10,))])
+def test_a_finished_run_keeps_its_end_also_where_no_snapshot_is_due(at, steps):
+    (whole,) = trained([RUN])
+    (result,) = trained([replace(RUN, snapshots=At(at=at))])
+    assert result.steps == steps
+    assert result.ending == Ending(10, "finished")
+    for name, leaf in whole.final.items():
+        assert result.final[name].equal(leaf)
+        assert final([result])[name].equal(leaf[None])
+    if 3 in at:
+        assert not result.at(7)["W_O"].equal(result.final["W_O"])
+
+
+@pytest.fixture
+def paths(monkeypatch):
+    """The path and size of every ensemble that would be trained; compiling is taken for eager."""
+    asked = []
+    plain = sweep.Training
+
+    def spy(runs, *, path, **settings):
+        asked.append((path, len(runs), runs[0].steps))
+        return plain(runs, path="eager", **settings)
+
+    monkeypatch.setattr(sweep, "Training", spy)
+    monkeypatch.setattr(train.shutil, "which", lambda name: f"/usr/bin/{name}")
+    return asked
+
+
+def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypatch, paths):
+    monkeypatch.setattr(sweep, "MEMBERS", 2)
+    monkeypatch.setattr(train, "_COMPILE_PAYS", 50)
+    many = [replace(RUN, seed=seed) for seed in range(5)]  # 50 steps in all, at most 20 in a part
+    few = [replace(RUN, seed=seed, steps=9) for seed in range(5)]
+    trained([*many, *few])
+    sizes = [2, 2, 1]
+    assert paths == [("compiled", n, 10) for n in sizes] + [("eager", n, 9) for n in sizes]
+
+
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+def test_a_path_that_was_asked_for_is_taken_for_all(paths, path):
+    trained([RUN, replace(RUN, steps=4)], path=path)
+    assert [each for each, *_ in paths] == [path, path]
+
+
+def in_a_new_thread() -> int:
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_sweep_leaves_the_number_of_threads_as_it_was_also_for_later_threads(
+    monkeypatch, count, fails
+):
+    collect = sweep._collect
+
+    def leaving_one(training):
+        # A thread that starts inside another one's single-threaded step takes 1 for its own count.
+        torch.set_num_threads(1)
+        results = collect(training)
+        return results if not fails else 1 / 0
+
+    monkeypatch.setattr(sweep, "_collect", leaving_one)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+            trained([replace(RUN, seed=seed) for seed in range(4)])
+        assert torch.get_num_threads() == count
+        assert in_a_new_thread() == count
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_diverged_run_is_left_out_or_refused_but_not_averaged():

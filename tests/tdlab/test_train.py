@@ -415,6 +415,20 @@ def test_runs_of_different_programs_are_no_ensemble():
         Training([])
 
 
+@pytest.mark.parametrize("batch", [1, 9])
+def test_a_loss_that_is_not_one_number_a_prompt_is_refused_in_one_line(batch):
+    # The squared loss sums over the last axis, which with one output a prompt is the prompts.
+    run = replace(RUN, loss="squared", batch=batch)
+    line = (
+        rf"^loss 'squared' has shape \(\) on a batch of {batch}, but must be one number a prompt; "
+        r"try another of hinge, logistic, squared with this model$"
+    )
+    with pytest.raises(ValueError, match=line):
+        fit([run])
+    for loss in ("hinge", "logistic"):
+        assert fit([replace(run, loss=loss)])[0].loss.isfinite().all()
+
+
 # The compiled path.
 
 

@@ -13,7 +13,7 @@ from tdlab.claims.claim import (
     at_least,
     at_most,
     below,
-    equals,
+    near,
     overall,
     summary,
     table,
@@ -44,22 +44,22 @@ JUDGED = [(claim("one"), FINDINGS[:2]), (claim("two"), FINDINGS[2:])]
 
 @pytest.mark.parametrize(
     ("low", "high", "verdicts"),
-    [  # at_most, at_least, below, above, equals
-        (0.1, 0.6, (A, D, A, D, D)),
-        (0.1, 0.7, (A, U, U, D, A)),  # it reaches the limit from below
-        (0.6, 0.8, (U, U, U, U, A)),
-        (0.7, 0.8, (U, A, D, U, A)),  # from above
-        (0.75, 0.8, (D, A, D, A, D)),
-        (0.7, 0.7, (A, A, D, D, A)),  # seeds that are all equal, on the limit
-        (0.2, 0.2, (A, D, A, D, D)),
-        (0.9, 0.9, (D, A, D, A, D)),
-        (-math.inf, 0.6, (A, D, A, D, D)),
-        (0.8, math.inf, (D, A, D, A, D)),
+    [  # at_most, at_least, below, above
+        (0.1, 0.6, (A, D, A, D)),
+        (0.1, 0.7, (A, U, U, D)),  # it reaches the limit from below
+        (0.6, 0.8, (U, U, U, U)),
+        (0.7, 0.8, (U, A, D, U)),  # from above
+        (0.75, 0.8, (D, A, D, A)),
+        (0.7, 0.7, (A, A, D, D)),  # seeds that are all equal, on the limit
+        (0.2, 0.2, (A, D, A, D)),
+        (0.9, 0.9, (D, A, D, A)),
+        (-math.inf, 0.6, (A, D, A, D)),
+        (0.8, math.inf, (D, A, D, A)),
     ],
 )
 def test_a_verdict_is_where_the_interval_lies_to_the_limit(low, high, verdicts):
     interval = Interval((low + high) / 2, low, high)
-    for rule, verdict in zip((at_most, at_least, below, above, equals), verdicts, strict=True):
+    for rule, verdict in zip((at_most, at_least, below, above), verdicts, strict=True):
         assert rule("x", interval, LIMIT, "") == Finding("x", "", interval, verdict), rule
 
 
@@ -69,11 +69,45 @@ def test_an_interval_that_says_nothing_is_inconclusive(rule, estimate):
     assert rule("x", EVERYWHERE._replace(estimate=estimate), LIMIT, "").verdict == INCONCLUSIVE
 
 
-def test_an_interval_that_says_nothing_does_not_confirm_a_value_either():
-    assert equals("x", EVERYWHERE, LIMIT, "").verdict == INCONCLUSIVE
+# Binary fractions, so that a bound can lie exactly on the edge: 0.5 to 1.
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.6, 0.9, A),
+        (0.75, 0.75, A),  # seeds that are all equal
+        (0.5, 1.0, A),  # both bounds on the edge
+        (0.5, 0.5, A),
+        (0.4375, 0.75, U),  # it holds the value, but reaches out below,
+        (0.75, 1.0625, U),  # above,
+        (0.25, 1.25, U),  # on both sides
+        (0.9375, 3.0, U),  # off the value, and part of it near
+        (1.0, 2.0, U),  # it touches the edge from outside
+        (0.25, 0.5, U),
+        (1.0625, 2.0, D),
+        (0.25, 0.4375, D),
+        (2.0, 2.0, D),
+        (-math.inf, math.inf, U),
+        (-math.inf, 0.75, U),  # half a line says nothing of the other end
+        (0.75, math.inf, U),
+        (-math.inf, 0.4375, D),
+        (1.0625, math.inf, D),
+    ],
+)
+def test_a_value_is_confirmed_only_where_the_whole_interval_is_near_it(low, high, verdict):
+    interval = Interval((low + high) / 2, low, high)
+    assert near("x", interval, 0.75, 0.25, "w") == Finding("x", "w", interval, verdict)
 
 
-@pytest.mark.parametrize("rule", [at_most, at_least, below, above, equals])
+@pytest.mark.parametrize("estimate", [math.nan, 0.75, 9.0])
+def test_an_interval_that_says_nothing_does_not_confirm_a_value_either(estimate):
+    assert near("x", EVERYWHERE._replace(estimate=estimate), 0.75, 0.25, "").verdict == U
+
+
+def near_enough(part, measured, value, prediction):
+    return near(part, measured, value, 0.02, prediction)
+
+
+@pytest.mark.parametrize("rule", [at_most, at_least, below, above, near_enough])
 def test_the_verdict_follows_the_interval_and_not_the_estimate(rule):
     verdicts = {rule("x", Interval(x, 0.6, 0.65), LIMIT, "").verdict for x in (0.0, 0.62, 9.0)}
     assert len(verdicts) == 1

@@ -129,6 +129,7 @@ def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
     assert [each.name for each in card.path.parent.iterdir()] == [card.path.name]
     record = finite(card.path.read_text())
     assert (record["preset"], record["seeds"]) == ("quick", 2)
+    assert (record["changes"], record["failed"], record["diverged"]) == ({}, [], [])
     assert record["provenance"] == provenance()
     assert [each["id"] for each in record["claims"]] == [each.id for each in li2024.CLAIMS]
     for each, known in zip(record["claims"], li2024.CLAIMS, strict=True):
@@ -189,7 +190,45 @@ def test_a_claim_that_cannot_be_measured_is_status_one_and_the_others_are_judged
     assert "first: agrees" in out
     assert "third: agrees" in out
     assert "second" not in out
-    assert [each["id"] for each in json.loads(path.read_text())["claims"]] == ["first", "third"]
+    record = json.loads(path.read_text())
+    assert [each["id"] for each in record["claims"]] == ["first", "third"]
+    assert record["failed"] == ["second"]
+
+
+def test_changes_reach_the_setting_the_first_line_and_the_file(judges, tiny, tmp_path, capsys):
+    seen = []
+
+    def judge(given):
+        seen.append(given)
+        return [FOUND]
+
+    judges(claim("one", judge))
+    path, changes = tmp_path / "card.json", {"seeds": 3, "beta": 2.25, "lengths": (3, 5)}
+    assert scorecard.main([], "quick", None, path, changes) == 0
+    assert seen == [replace(TINY, seeds=3, beta=2.25, lengths=(3, 5))]
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == ("preset quick, seeds = 3, beta = 2.25, lengths = (3, 5): 3 seeds, 30 steps")
+    record = finite(path.read_text())
+    assert record["preset"] == "quick"
+    assert record["changes"] == {"seeds": 3, "beta": 2.25, "lengths": [3, 5]}
+    assert record["seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "line"),
+    [
+        ({"sedds": 3}, TypeError, r"^Setting has no field 'sedds'; did you mean 'seeds'\?"),
+        ({"seeds": 1}, ValueError, r"^seeds is 1, but must be at least 2$"),
+        ({"beta": "two"}, TypeError, r"^beta is 'two', but must be a number$"),
+    ],
+)
+def test_a_change_that_the_setting_refuses_is_refused_before_any_training(
+    tiny, trainings, tmp_path, changes, kind, line
+):
+    with pytest.raises(kind, match=line):
+        scorecard.main([], None, None, tmp_path / "card.json", changes)
+    assert not trainings
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypatch, capsys):
@@ -201,6 +240,27 @@ def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypat
     out, err = capsys.readouterr()
     assert "icl.generalization  could not be measured: all 2 runs diverged" in err
     assert "other: agrees" in out
+
+
+def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, monkeypatch, tmp_path, capsys):
+    good, bad = TINY.runs()
+    wild = replace(bad, optimiser=SGD(lr=1e6))
+
+    def judge(measurements):
+        assert [each.run for each in measurements.results([good, wild])] == [good]
+        return [FOUND]
+
+    class Own(Claim):
+        def findings(self, measurements):
+            return judge(measurements)
+
+    own = Own(id="one", statement="", source="", rule="", needs=(), judge=judge)
+    monkeypatch.setattr(scorecard.li2024, "CLAIMS", (own,))
+    with pytest.warns(RuntimeWarning, match=f"run {wild.id} .*diverged at step"):
+        assert scorecard.main([], None, None, tmp_path / "card.json") == 0
+    assert f"left out, because it diverged: run {wild.id} (seed 4)" in capsys.readouterr().out
+    record = finite((tmp_path / "card.json").read_text())
+    assert (record["diverged"], record["failed"]) == ([wild.id], [])
 
 
 def test_names_choose_claims_in_their_order():

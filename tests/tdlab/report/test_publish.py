@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from time import monotonic
 
@@ -10,8 +11,10 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from tdlab.claims.claim import Finding, overall
 from tdlab.report import execution, index, publish
 from tdlab.report.pages import Page, plan
+from tdlab.statistics import Interval
 
 GOOD = """import os, sys
 from pathlib import Path
@@ -127,6 +130,65 @@ def test_the_index_shows_every_page_with_its_verdicts(out):
     assert not soup.find_all(["script", "link"])
     addresses = [str(tag.get("href") or tag.get("src")) for tag in soup.find_all(["a", "img"])]
     assert not [address for address in addresses if ":" in address or address.startswith("/")]
+
+
+def chips(folder, name, rows):
+    """What the index of a folder with one page of these (claim, verdict) rows shows."""
+    lacking = dict.fromkeys(("statement", "quantity", "prediction", "measurement", "low", "high"))
+    record = {"page": name, "title": name, "parameters": {}, "seconds": 1.0, "commit": None}
+    record |= {"started": "2026-01-01T00:00:00+00:00", "versions": {"tdlab": "0"}}
+    record |= {"thumbnails": [], "tables": []}
+    record["verdicts"] = [{"claim": claim, "verdict": each, **lacking} for claim, each in rows]
+    (folder / name).mkdir()
+    (folder / name / "page.json").write_text(json.dumps(record))
+    index.write(folder)
+    soup = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+    return [chip.text for chip in soup.find_all(class_="chip")], soup
+
+
+PARTS = {
+    ("agrees",): "agrees",
+    ("agrees", "agrees"): "agrees",
+    ("agrees", "inconclusive"): "inconclusive",
+    ("inconclusive",): "inconclusive",
+    ("disagrees", "agrees", "agrees"): "disagrees",
+    ("inconclusive", "disagrees"): "disagrees",
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_the_index_has_one_chip_a_claim_with_the_verdict_on_all_its_parts(tmp_path, parts):
+    mark = {"agrees": "✓", "disagrees": "✗", "inconclusive": "?"}
+    rows = [("one", part) for part in parts]
+    # Rows of another claim lie between them.
+    shown, soup = chips(tmp_path, "page", [rows[0], ("two", "agrees"), *rows[1:]])
+    verdict = PARTS[parts]
+    assert shown == [f"{mark[verdict]} one {verdict}", "✓ two agrees"]
+    assert soup.find_all(class_="chip")[0]["class"] == ["chip", verdict]
+    counts = Counter([verdict, "agrees"])
+    told = ", ".join(f"{mark[each]} {counts[each]} {each}" for each in mark if counts[each])
+    assert f"Claims tested so far: {told}." in soup.text
+    assert len(soup.select("details tr")) == 1 + len(parts) + 1  # every part stays to be read
+    findings = [Finding("", "", Interval(0, 0, 0), part) for part in parts]
+    assert verdict == overall(findings)  # as the scorecard says it
+
+
+def test_a_claim_that_two_pages_test_counts_on_each(tmp_path):
+    chips(tmp_path, "a", [("one", "agrees"), ("one", "agrees")])
+    shown, soup = chips(tmp_path, "b", [("one", "disagrees")])
+    assert shown == ["✓ one agrees", "✗ one disagrees"]
+    assert "✓ 1 agrees, ✗ 1 disagrees." in soup.text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "study"),
+    [({"tdlab": {"study": "icl"}}, "icl"), ({"tdlab": {}}, None), ({}, None)],
+)
+def test_a_page_knows_the_study_that_its_notebook_names(tmp_path, metadata, study):
+    path = tmp_path / "own.ipynb"
+    nbformat.write(new_notebook(metadata=metadata), path)
+    (page,) = plan([str(path)])
+    assert page.study == study
 
 
 def test_a_failing_notebook_keeps_the_earlier_page_and_lets_the_others_run(tmp_path, capsys):

@@ -6,8 +6,9 @@ float64, on prompts that `synthetic_tasks.sample` draws without the study.
 
 import itertools
 import math
+import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -37,13 +38,14 @@ from tdlab.studies.icl import (
     training_loss,
 )
 from tdlab.studies.icl.classical import BAYES, TRANSFORMER
-from tdlab.studies.icl.coverage import task_sets
+from tdlab.studies.icl.coverage import task_sets, unseen_by_all
 from tdlab.studies.icl.pruning import FRACTIONS
 from tdlab.studies.icl.shift import (
     ALPHAS,
     COEFFICIENT_SUMS,
     KAPPAS,
     LENGTHS,
+    MIXED,
     OUTSIDE,
     pairings,
 )
@@ -453,8 +455,29 @@ def test_outside_span_is_what_a_plain_loop_gives(tiny):
     assert_tidy(table, "outside", key=["outside"])
     assert len(table) == len(MEASURED) * len(OUTSIDE) * 2
     for r in (0.0, 0.6):
-        batch = sample(OutOfDomain(trained=TINY.task, outside=r), seed=4, size=TINY.prompts)
+        mixing = OutOfDomain(trained=TINY.task, coefficient_sum=MIXED, outside=r)
+        batch = sample(mixing, seed=4, size=TINY.prompts)
         assert_agree(where(table, seed=4, outside=r), naive(tiny[1].final, batch))
+
+
+def test_outside_span_starts_from_queries_that_mix_two_patterns(tiny, monkeypatch):
+    # At a coefficient sum of 1 a mixture is one trained pattern alone, which shifts nothing.
+    assert MIXED > li2024.bound_shift_threshold() == 1
+    assert MIXED in COEFFICIENT_SUMS
+    module, asked = import_module("tdlab.studies.icl.shift"), []
+
+    def spy(runs, variants, tasks, *rest):
+        asked.extend(tasks)
+        return evaluate(runs, variants, tasks, *rest)
+
+    monkeypatch.setattr(module, "evaluate", spy)
+    outside_span(replace(TINY, prompts=2), tiny)
+    assert {(task.coefficient_sum, task.outside) for task in asked} == {(MIXED, r) for r in OUTSIDE}
+    relevant = TINY.task.world(stream(4, "world")).relevant
+    for task, mixes in ((asked[0], True), (replace(asked[0], coefficient_sum=1.0), False)):
+        batch = sample(task, seed=4, size=20)
+        share = batch.prompt[:, -1, :30].double() @ relevant.T / (relevant[0] @ relevant[0])
+        assert ((share.topk(2).values[:, 1] > 0.1) == mixes).all()
 
 
 def pair_behind_the_query(task, seed, batch):
@@ -479,7 +502,8 @@ def test_out_of_domain_separates_queries_whose_pair_was_a_training_task(tiny, mi
         pairs = pair_behind_the_query(task, seed, batch)
         found = {"trained" if pair in neighbours else "other" for pair in pairs}
         here = where(table, seed=seed, coefficient_sum=0.7)
-        assert set(here["pair"]) == found
+        assert set(here["pair"]) == found | {"any"}
+        assert_agree(where(here, pair="any"), naive(tiny[member].final, batch))
         for kind in found:
             chosen = [(pair in neighbours) == (kind == "trained") for pair in pairs]
             expected = naive(tiny[member].final, batch, chosen.__getitem__)
@@ -490,7 +514,21 @@ def test_drawn_pairings_differ_between_seeds_and_some_mix_both_kinds(mixed):
     many = [OutOfDomain(trained=TINY.task).pairs(stream(seed, "world")) for seed in range(12)]
     assert len({str(pairs.tolist()) for pairs in many}) == 12
     kinds = where(mixed, source="measured", pairing="drawn")
-    assert set(kinds["pair"]) == {"trained", "other"}
+    assert set(kinds["pair"]) == {"trained", "other", "any"}
+
+
+def test_any_pair_weights_every_prompt_alike_and_not_every_kind(mixed):
+    # One pair in three was a training task: the mean of two kinds would weight its prompts twice.
+    table = where(mixed, source="measured", pairing="drawn", quantity="concentration")
+    values = table.pivot(index=["seed", "coefficient_sum"], columns="pair", values="value").dropna()
+    assert len(values)
+    share = (values["any"] - values["other"]) / (values["trained"] - values["other"])
+    # A share of the 32 prompts, as far as the difference of the kinds resolves it.
+    resolved = (values["trained"] - values["other"]).abs() > 1e-3
+    prompts_ = share[resolved] * TINY.prompts
+    assert resolved.any()
+    np.testing.assert_allclose(prompts_, prompts_.round(), atol=32 * ROUNDING / 1e-3)
+    assert (prompts_.round() != TINY.prompts / 2).any()
 
 
 def test_named_pairings_are_made_of_training_tasks_or_of_none():
@@ -509,7 +547,10 @@ def test_out_of_domain_has_every_coefficient_sum_and_predicts_from_the_threshold
     measured, theory = (where(mixed, source=source) for source in ("measured", "theory"))
     for pairing in ("neighbours", "opposite"):
         each = where(measured, pairing=pairing)
-        assert len(each) == len(MEASURED) * len(COEFFICIENT_SUMS) * 2
+        assert len(each) == 2 * len(MEASURED) * len(COEFFICIENT_SUMS) * 2  # its kind, and any
+        assert set(each["pair"]) == {"any", {"neighbours": "trained"}.get(pairing, "other")}
+    anyone = where(measured, pair="any")
+    assert len(anyone) == 3 * len(MEASURED) * len(COEFFICIENT_SUMS) * 2
     assert set(theory["coefficient_sum"]) == {1.0, 1.1, 1.2, 1.3, 1.4}
     assert set(theory["value"]) == {0.0}
 
@@ -696,18 +737,29 @@ def test_task_sets_are_equally_large_and_leave_out_what_they_say(count):
     assert all(min(both) >= 1 for both in shown["a label"][:-1])
 
 
-def test_coverage_measures_each_set_on_the_tasks_it_left_out():
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_the_tasks_that_are_in_no_set_are_all_the_others(count):
+    task = unseen_by_all(replace(TINY, relevant=count))
+    trained_on = set().union(*task_sets(count).values())
+    everything = set(itertools.permutations(range(count), 2))
+    assert len(set(task.pairs)) == len(task.pairs)
+    assert set(task.pairs) == everything - trained_on
+    assert not set(task.pairs) & trained_on
+    assert {j for pair in task.pairs for j in pair} == set(range(count))  # no pattern is missing
+
+
+def test_coverage_measures_all_sets_on_the_same_tasks_that_are_in_none():
     tasks = coverage_tasks(TINY)
     assert {name: task.pairs for name, task in tasks.items()} == task_sets(6)
     results = {name: trained(TINY.runs(task)) for name, task in tasks.items()}
     table = coverage(TINY, results)
     assert_tidy(table, "left_out", key=["left_out"])
     assert len(table) == len(RISKS) * 3 * 2
-    for left_out, pairs in task_sets(6).items():
-        rest = tuple(p for p in itertools.permutations(range(6), 2) if p not in pairs)
-        batch = sample(
-            replace(TINY.task, tasks=rest, coverage="violated"), seed=4, size=TINY.prompts
-        )
+    in_some = set().union(*task_sets(6).values())
+    rest = tuple(p for p in itertools.permutations(range(6), 2) if p not in in_some)
+    same = replace(TINY.task, tasks=rest, coverage="violated")
+    batch = sample(same, seed=4, size=TINY.prompts)
+    for left_out in task_sets(6):
         expected = naive(results[left_out][1].final, batch)
         assert_agree(where(table, left_out=left_out, seed=4), expected, RISKS)
 
@@ -863,7 +915,8 @@ def test_a_setting_reaches_the_runs_it_asks_for():
         ({"beta": 0.0}, r"^beta is 0\.0, but must lie in \(0, inf\)$"),
         ({"delta": 0.5}, r"^delta is 0\.5, but must lie in \(0, 0\.2\]$"),
         ({"xi": -1.0}, r"^xi is -1\.0, but must lie in \[0, inf\)$"),
-        ({"lr": -0.1}, r"^lr is -0\.1, but must lie in \[0, inf\)$"),
+        ({"lr": -0.1}, r"^lr is -0\.1, but must lie in \(0, inf\)$"),
+        ({"lr": 0.0}, r"^lr is 0\.0, but must lie in \(0, inf\)$"),
         ({"relevant": 2}, r"^relevant \(M1\) is 2, but must be at least 3$"),
         ({"irrelevant": 0}, r"^irrelevant \(M2\) is 0, but must be at least 1$"),
         ({"length": 0}, r"^length is 0, but must be at least 1$"),
@@ -880,6 +933,17 @@ def test_a_setting_reaches_the_runs_it_asks_for():
 def test_a_value_out_of_range_is_named_in_one_line(given, message):
     with pytest.raises(ValueError, match=message):
         setting(**given)
+
+
+def test_a_notebook_shows_every_field_of_a_setting_with_its_value():
+    shown = TINY._repr_html_()
+    numbers = shown.removeprefix("<p>Setting: ").removesuffix("</p>")
+    # Fields are split at commas outside of tuples.
+    assert re.split(r", (?=\w+ = )", numbers) == [
+        f"{name} = {number}" for name, number in vars(TINY).items()
+    ]
+    assert len(vars(TINY)) == len(fields(TINY)) > 10
+    assert shown != PRESETS["quick"]._repr_html_()
 
 
 @pytest.mark.parametrize(
