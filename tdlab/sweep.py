@@ -26,7 +26,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """What is kept of one run: its snapshots, every training loss, and how it ended."""
+    """What is kept of one run: snapshots, the last at its end, every loss, and how it ended."""
 
     run: Run
     steps: tuple[int, ...]
@@ -50,7 +50,7 @@ class Trained:
 
     @property
     def final(self) -> Params:
-        """The parameters of the last snapshot."""
+        """The parameters as the run left them."""
         return self.at(self.steps[-1])
 
 

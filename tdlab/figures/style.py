@@ -45,6 +45,7 @@ COLOURS = {
 
 
 def select(table: pd.DataFrame, source: str = "measured", **where: object) -> pd.DataFrame:
+    """The rows of one source where every named column has the given value."""
     for name, wanted in where.items():
         table = table[table[name] == wanted]
     return table[table.source == source]
@@ -93,36 +94,13 @@ def curves(
     marker: str | None = None,
 ) -> None:
     """The median over seeds, and the band that holds 80 % of them."""
-    sns.lineplot(
-        rows,
-        x=x,
-        y="value",
-        hue=hue,
-        hue_order=order,
-        palette=COLOURS,
-        estimator="median",
-        errorbar=("pi", 80),
-        marker=marker,
-        ax=ax,
-    )
-    _without_legend(ax)
+    look = {"estimator": "median", "errorbar": ("pi", 80), "marker": marker}
+    _lines(ax, rows, x, hue, order, **look)
 
 
 def means(ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str]) -> None:
     """The mean over seeds and its 95 % interval: for means of few prompts a seed."""
-    sns.lineplot(
-        rows,
-        x=x,
-        y="value",
-        hue=hue,
-        hue_order=order,
-        palette=COLOURS,
-        errorbar=("se", 1.96),
-        err_style="bars",
-        marker="o",
-        ax=ax,
-    )
-    _without_legend(ax)
+    _lines(ax, rows, x, hue, order, errorbar=("se", 1.96), err_style="bars", marker="o")
 
 
 def legend(figure: Figure, ax: Axes, *, theory: str | None = None) -> None:
@@ -134,7 +112,10 @@ def legend(figure: Figure, ax: Axes, *, theory: str | None = None) -> None:
     figure.legend(handles, labels, loc="outside upper center", frameon=False, ncols=columns)
 
 
-def _without_legend(ax: Axes) -> None:
-    """Drops the legend that seaborn gives each panel; the figure has one."""
+def _lines(
+    ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str] | None, **look: Any
+) -> None:
+    """Lines in our colours, without seaborn's legend a panel: the figure has one."""
+    sns.lineplot(rows, x=x, y="value", hue=hue, hue_order=order, palette=COLOURS, ax=ax, **look)
     if (inner := ax.get_legend()) is not None:
         inner.remove()

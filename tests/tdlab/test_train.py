@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,8 +39,8 @@ MEMBERS = [
 DIVERGING = {"by a large loss": 1e4, "by a NaN loss": 1e160, "in its first update": math.inf}
 
 
-def fit(runs: list[Run], **settings: object) -> tuple[Training, list[Snapshot]]:
-    training = Training(runs, path="eager", **settings)  # type: ignore[arg-type]
+def fit(runs: list[Run], **settings: Any) -> tuple[Training, list[Snapshot]]:
+    training = Training(runs, path="eager", **settings)
     return training, list(training)
 
 
@@ -60,7 +61,8 @@ def by_hand(run: Run) -> tuple[list[Params], list[float]]:
     start = run.model.init(stream(run.seed, "init"))
     params = {name: leaf.clone().requires_grad_(name != "a") for name, leaf in start.items()}
     moving = [params[name] for name in ("W_Q", "W_K", "W_V", "W_O")]
-    optimiser = torch.optim.SGD(moving, lr=run.optimiser.lr)  # type: ignore[attr-defined]
+    assert isinstance(run.optimiser, SGD)
+    optimiser = torch.optim.SGD(moving, lr=run.optimiser.lr)
     passed, losses = [], []
     for step in range(run.steps + 1):
         passed.append({name: leaf.detach().clone() for name, leaf in params.items()})

@@ -120,7 +120,7 @@ calls = [
 for call in calls:
     try:
         call()
-    except Exception as error:
+    except ValueError as error:
         print(type(error).__name__, error)
 """
     done = subprocess.run(

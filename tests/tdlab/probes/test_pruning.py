@@ -165,7 +165,7 @@ from tdlab.probes import keep, keep_entries
 for mask in (keep, keep_entries):
     try:
         mask(torch.ones(5), 0.4)
-    except Exception as error:
+    except ValueError as error:
         print(type(error).__name__, error)
 """
     done = subprocess.run(

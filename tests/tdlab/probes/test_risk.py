@@ -86,7 +86,7 @@ task = InContextClassification(relevant=4, irrelevant=3, label_width=2, length=5
 batch, one = sample(task, seed=3, size=9), torch.ones(())
 try:
     print(risk(lambda params, prompt: params["w"] * prompt.sum()[None], {"w": one}, batch).shape)
-except Exception as error:
+except ValueError as error:
     print(type(error).__name__, error)
 """
     done = subprocess.run(
