@@ -1,6 +1,17 @@
 """Generators of prompts with their hidden truth; they stand alone and know no model."""
 
+from synthetic_tasks.cot import NoisyReasoning, Reasoning
 from synthetic_tasks.icl import InContextClassification, OutOfDomain
 from synthetic_tasks.task import Batch, Task, sample
+from synthetic_tasks.transitions import Transitions
 
-__all__ = ["Batch", "InContextClassification", "OutOfDomain", "Task", "sample"]
+__all__ = [
+    "Batch",
+    "InContextClassification",
+    "NoisyReasoning",
+    "OutOfDomain",
+    "Reasoning",
+    "Task",
+    "Transitions",
+    "sample",
+]

@@ -65,6 +65,7 @@ class InContextClassification:
     """
 
     revision: ClassVar[int] = 1
+    balance: ClassVar[int] = 1  # tasks and labels are balanced in expectation
 
     relevant: int = 6  # M1
     irrelevant: int = 24  # M2; d_X = M1 + M2
@@ -105,9 +106,14 @@ class InContextClassification:
         return self.width + self.label_width
 
     @property
+    def columns(self) -> int:
+        """The examples and the query."""
+        return self.length + 1
+
+    @property
     def uniforms(self) -> int:
         """Two for each column: its pattern and label; its irrelevant pattern and kappa."""
-        return 2 * (self.length + 1)
+        return 2 * self.columns
 
     def on_unseen(self) -> "InContextClassification":
         """The same prompts on every task that is not in this one's set."""
@@ -146,6 +152,7 @@ class OutOfDomain:
     """
 
     revision: ClassVar[int] = 1
+    balance: ClassVar[int] = 1
 
     trained: InContextClassification
     coefficient_sum: Varying[float] = 1.0  # S_1
@@ -177,6 +184,11 @@ class OutOfDomain:
     def token_width(self) -> int:
         """As for the trained task."""
         return self.trained.token_width
+
+    @property
+    def columns(self) -> int:
+        """As for the trained task."""
+        return self.trained.columns
 
     @property
     def uniforms(self) -> int:

@@ -22,7 +22,7 @@ Latent = Any
 
 
 class Batch(NamedTuple):
-    """Prompts with their answers; the query is always the last column, padding comes first."""
+    """Prompts with their answers; the query is always the last column, padding lies before it."""
 
     prompt: Float[Tensor, "*b n d"]
     mask: Bool[Tensor, "*b n"]  # False on padding
@@ -41,14 +41,30 @@ class Task(Protocol):
         """How many entries a token of its prompts has."""
 
     @property
+    def columns(self) -> int:
+        """How many tokens a prompt has, padding and query included."""
+
+    @property
     def uniforms(self) -> int:
         """How many uniforms one prompt takes."""
+
+    @property
+    def balance(self) -> int:
+        """A batch is a multiple of this many prompts: as many as it takes to be balanced."""
 
     def world(self, key: Int[Tensor, " 2"]) -> World:
         """What the member with this key keeps for life, in float64."""
 
     def draw(self, world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
         """One whole batch from one block of uniforms; pure, so it can be compiled and mapped."""
+
+
+def require_balance(name: str, size: int, task: Task) -> None:
+    """Raises one line unless ``size`` prompts make a balanced batch of the task."""
+    if size % task.balance:
+        raise ValueError(
+            f"{name} is {size}, but a {type(task).__name__} needs a multiple of {task.balance}"
+        )
 
 
 def cast(values: World, dtype: torch.dtype) -> World:
@@ -67,5 +83,6 @@ def sample(
 ) -> Batch:
     """``size`` prompts of the member ``seed``: a pure function of (seed, stream name, step)."""
     require_count("size", size, 1)
+    require_balance("size", size, task)
     world = cast(task.world(stream(seed, "world")), dtype)
     return task.draw(world, uniforms(fold(stream(seed, name), step), (size, task.uniforms), dtype))

@@ -59,22 +59,25 @@ def stream(seed: int, name: str) -> Int[Tensor, " 2"]:
 
 
 def uniforms(
-    key: Int[Tensor, "*k 2"], shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+    key: Int[Tensor, "*k 2"],
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    skip: int = 0,
 ) -> Float[Tensor, "..."]:
     """Independent uniforms on the open interval (0, 1), of ``shape`` for each key.
 
     They are the midpoints of 2**23 cells, the same numbers in float32 as in float64, so that
     ``floor(n * u)`` is below ``n`` in either precision, and a run sees the same data whatever its
     dtype but for the rare ``n * u`` that rounding carries over an integer. The first numbers of a
-    longer draw are those of a shorter one.
+    longer draw are those of a shorter one; ``skip`` leaves out so many of them.
 
     Returns:
         The axes of the keys, then those of ``shape``.
     """
     count = torch.Size(shape).numel()
-    index = torch.arange((count + 1) // 2, device=key.device)
+    index = torch.arange(skip // 2, (skip + count + 1) // 2, device=key.device)
     pairs = threefry2x32((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
-    words = torch.stack(pairs, dim=-1).flatten(-2)[..., :count]
+    words = torch.stack(pairs, dim=-1).flatten(-2)[..., skip % 2 : skip % 2 + count]
     cells = (words >> (32 - _BITS)).to(dtype)
     return ((cells + 0.5) * 2.0**-_BITS).unflatten(-1, shape)
 

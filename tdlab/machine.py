@@ -3,8 +3,13 @@
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _KEEP = 1 << 30  # bytes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -44,3 +49,26 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+    """``work`` on each part, as many at a time as torch has threads, each on one of them.
+
+    Returns:
+        The results, in the order of the parts; a single part was given all threads.
+    """
+    import torch
+
+    if len(parts) == 1:
+        return [work(parts[0])]
+
+    def alone(part: T) -> R:
+        with one_thread():
+            return work(part)
+
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(alone, parts))
+    finally:
+        torch.set_num_threads(threads)  # torch hands a thread's count to those that start later

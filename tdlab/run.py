@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from synthetic_tasks import Task
+from synthetic_tasks.task import require_balance
 from synthetic_tasks.value import canonical, program, require_choice, require_count, value
 from tdlab.losses import LOSSES
 from tdlab.models import Model
@@ -51,6 +52,7 @@ class Run:
         for name, kind in _KINDS.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
+        require_balance("batch", self.batch, self.task)
         if self.task.token_width != self.model.token_width:
             raise ValueError(
                 f"the task's tokens have {self.task.token_width} entries, but the model takes "

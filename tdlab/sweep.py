@@ -18,6 +18,8 @@ from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 
 # (ours) Members trained at once: enough to fill the machine, few enough to stay in its caches.
 MEMBERS = 16
+# (ours) Fewer are not worth a thread of their own: their step is calls of Python, which take turns.
+_FEW = 8
 
 
 class Diverged(ArithmeticError):
@@ -143,8 +145,8 @@ def _by_program(runs: Sequence[Run]) -> list[list[int]]:
 
 
 def _cut(group: list[int], threads: int) -> list[list[int]]:
-    """A group in parts that occupy every thread and are not too large."""
-    size = min(MEMBERS, math.ceil(len(group) / threads))
+    """A group in parts that occupy every thread and are neither too large nor too small."""
+    size = min(MEMBERS, max(_FEW, math.ceil(len(group) / threads)))
     return [group[first : first + size] for first in range(0, len(group), size)]
 
 

@@ -41,8 +41,8 @@ IMPORTS = {
     "sweep": "models schedule run train store progress",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
-    "studies": "synthetic_tasks theory losses models optimisers schedule run ensemble train sweep"
-    " probes baselines statistics results",
+    "studies": "synthetic_tasks machine theory losses models optimisers schedule run ensemble train"
+    " sweep probes baselines statistics results",
     "claims": "synthetic_tasks studies theory statistics results",
     "figures": "results",
     "explore": "results figures sweep run probes",

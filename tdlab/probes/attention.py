@@ -1,4 +1,4 @@
-"""Where attention goes: its mass on the relevant examples, and its entropy."""
+"""Where attention goes: its mass on the relevant columns, by step and pattern, and its entropy."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,6 +24,33 @@ def concentration(
         raise TypeError(f"relevant has dtype {relevant.dtype}, but must be boolean")
     _require_fit(attention, relevant)
     return (attention * relevant).sum(-1)
+
+
+def by_step_and_pattern(
+    attention: Float[Tensor, "*a n"],
+    same_step: Bool[Tensor, "*b n"],
+    same_pattern: Bool[Tensor, "*b n"],
+) -> Float[Tensor, "*c 2 2"]:
+    """Attention mass by whether a column has the query's step, and the query's pattern.
+
+    Returns:
+        For each of the leading axes, rows (other step, same step) and columns (other pattern, same
+        pattern); the four numbers sum to the attention's total.
+
+    Raises:
+        TypeError: unless both are boolean.
+        ValueError: where the axes do not fit.
+    """
+    return torch.stack(
+        [
+            torch.stack([concentration(attention, step & pattern) for pattern in patterns], dim=-1)
+            for step, patterns in (
+                (~same_step, (~same_pattern, same_pattern)),
+                (same_step, (~same_pattern, same_pattern)),
+            )
+        ],
+        dim=-2,
+    )
 
 
 def entropy(attention: Float[Tensor, "*a l"]) -> Float[Tensor, "*a"]:

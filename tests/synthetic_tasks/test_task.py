@@ -24,7 +24,9 @@ class Echo:
 
     revision: ClassVar[int] = 1
     token_width = 1
+    columns = 3
     uniforms = 3
+    balance = 2
 
     def world(self, key: Tensor) -> Scale:
         return Scale(uniforms(key, (1,), torch.float64)[0], torch.tensor(2), torch.tensor(True))
@@ -44,10 +46,12 @@ def test_a_task_is_what_has_the_members_of_the_protocol(task):
     assert isinstance(task, Task)
 
 
-@pytest.mark.parametrize("missing", ["revision", "token_width", "uniforms", "world", "draw"])
+MEMBERS = ["revision", "token_width", "columns", "uniforms", "balance", "world", "draw"]
+
+
+@pytest.mark.parametrize("missing", MEMBERS)
 def test_what_lacks_one_of_them_is_no_task(missing):
-    numbers: dict[str, Any] = {"revision": 1, "token_width": 1, "uniforms": 1}
-    names = numbers | {"world": len, "draw": len}
+    names: dict[str, Any] = {**dict.fromkeys(MEMBERS, 1), "world": len, "draw": len}
     assert isinstance(type("Own", (), names)(), Task)
     assert not isinstance(type("Own", (), {k: v for k, v in names.items() if k != missing})(), Task)
 

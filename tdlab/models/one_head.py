@@ -1,0 +1,151 @@
+r"""One attention head and nothing else: the model of Li et al. (ICLR 2025), and its ablation.
+
+.. math:: F(P) = \sum_{i < n} W_V \tilde p_i\,
+          \mathrm{softmax}_i\big( (W_K \tilde p_i)^\top (W_Q \tilde p_n) \big)
+
+The query, column n, is left out of the sum and of the softmax. No scaling, no residual, no MLP.
+"""
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from synthetic_tasks.threefry import fold, normals
+from synthetic_tasks.value import Varying, require_between, require_count, value
+from tdlab.models.model import Params
+
+
+class Trace(NamedTuple):
+    """What one prompt makes of the parameters."""
+
+    output: Float[Tensor, " d"]  # F
+    attention: Float[Tensor, " c"]  # over all columns but the query
+
+
+@value
+class OneHead:
+    r"""One head with :math:`W = W_K^\top W_Q` as one matrix.
+
+    ``W`` starts at N(0, xi^2). ``W_V`` = (0 I) reads the lower half of a column; it stays unless a
+    run trains it too (``trained=("W", "W_V")``).
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+
+    revision: ClassVar[int] = 1
+    moving: ClassVar[tuple[str, ...]] = ("W",)
+
+    width: int = 30  # d_X
+    xi: Varying[float] = 1e-3  # (ours)
+
+    def __post_init__(self) -> None:
+        require_count("width (d_X)", self.width, 1)
+        require_between("xi", self.xi, 0, math.inf)
+
+    @property
+    def token_width(self) -> int:
+        """2 d_X."""
+        return 2 * self.width
+
+    def init(self, key: Int[Tensor, " 2"]) -> Params:
+        """The parameters that the member with this key starts from, float64."""
+        shape = (self.token_width, self.token_width)
+        return {
+            "W": self.xi * normals(fold(key, 0), shape, torch.float64),
+            "W_V": _lower_half(self.width),
+        }
+
+    def forward(
+        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
+    ) -> Trace:
+        """The trace of one prompt."""
+        return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
+
+    def answer(
+        self,
+        params: Params,
+        context: Float[Tensor, "c d"],
+        chain: Float[Tensor, "k d"],
+        mask: Bool[Tensor, " c"],
+    ) -> Trace:
+        """As ``forward`` on a prompt in two parts: what many chains share, and one of these chains.
+
+        Returns:
+            The trace; ``mask`` is that of the context, a chain has no padding.
+        """
+        return _attend(chain[-1:] @ params["W"].T, params["W_V"], context, chain[:-1], mask)
+
+
+@value
+class FactoredOneHead:
+    """The same head with ``W_Q`` and ``W_K`` trained apart, both from delta I.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+
+    revision: ClassVar[int] = 1
+    moving: ClassVar[tuple[str, ...]] = ("W_Q", "W_K")
+
+    width: int = 30  # d_X
+    delta: Varying[float] = 0.2  # (ours)
+
+    def __post_init__(self) -> None:
+        require_count("width (d_X)", self.width, 1)
+        require_between("delta", self.delta, 0, math.inf, above=True)
+
+    @property
+    def token_width(self) -> int:
+        """2 d_X."""
+        return 2 * self.width
+
+    def init(self, _: Int[Tensor, " 2"]) -> Params:
+        """The parameters that every member starts from, float64."""
+        start = self.delta * torch.eye(self.token_width, dtype=torch.float64)
+        return {"W_Q": start, "W_K": start.clone(), "W_V": _lower_half(self.width)}
+
+    def forward(
+        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
+    ) -> Trace:
+        """The trace of one prompt."""
+        return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
+
+    def answer(
+        self,
+        params: Params,
+        context: Float[Tensor, "c d"],
+        chain: Float[Tensor, "k d"],
+        mask: Bool[Tensor, " c"],
+    ) -> Trace:
+        """The trace of a prompt in two parts, as for ``OneHead``."""
+        wanted = chain[-1:] @ params["W_Q"].T @ params["W_K"]
+        return _attend(wanted, params["W_V"], context, chain[:-1], mask)
+
+
+def _attend(
+    wanted: Float[Tensor, "1 d"],
+    value: Float[Tensor, "x d"],
+    context: Float[Tensor, "c d"],
+    earlier: Float[Tensor, "k d"],
+    mask: Bool[Tensor, " c"],
+) -> Trace:
+    """Softmax of p_i . wanted over context and earlier columns, and the value of what it reads."""
+    # Row times matrix, for the reason given in one_layer; each row is a matrix of one row, which
+    # keeps a context that many chains share from being copied for each of them.
+    scores = (wanted @ context.T).masked_fill(~mask, -math.inf)
+    if len(earlier):
+        scores = torch.cat([scores, wanted @ earlier.T], dim=-1)
+    attention = scores.softmax(-1)
+    read = attention[:, : len(context)] @ context
+    if len(earlier):
+        read = read + attention[:, len(context) :] @ earlier
+    return Trace(value @ read[0], attention[0])
+
+
+def _lower_half(width: int) -> Float[Tensor, "x d"]:
+    """(0 I)."""
+    return torch.eye(2 * width, dtype=torch.float64)[width:]
