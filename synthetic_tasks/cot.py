@@ -59,6 +59,16 @@ class Latent(NamedTuple):
     correct: Bool[Tensor, "*b n"]  # whether the lower half is the correct output of the step
     chain: Int[Tensor, "*b z"]  # z_0 .. z_K: the query's start and the correct outputs
 
+    @property
+    def same_step(self) -> Bool[Tensor, "*b c"]:
+        """Which of the columns before the query have its step."""
+        return self.step[..., :-1] == self.step[..., -1:]
+
+    @property
+    def same_pattern(self) -> Bool[Tensor, "*b c"]:
+        """Which of the columns before the query have its pattern."""
+        return self.pattern[..., :-1] == self.pattern[..., -1:]
+
 
 @value
 class Reasoning:

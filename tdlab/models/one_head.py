@@ -7,7 +7,7 @@ The query, column n, is left out of the sum and of the softmax. No scaling, no r
 """
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,14 @@ class Trace(NamedTuple):
 
     output: Float[Tensor, " d"]  # F
     attention: Float[Tensor, " c"]  # over all columns but the query
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A model whose prompt may come in two parts."""
+
+    def answer(self, params: Params, context: Tensor, chain: Tensor, mask: Tensor) -> Trace:
+        """The trace of what ends the chain."""
 
 
 @value

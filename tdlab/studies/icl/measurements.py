@@ -1,11 +1,10 @@
 """The tables of one setting, each measured once and only when it is asked for."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import pandas as pd
 
-from tdlab.run import Run
+from tdlab.studies import measurements
 from tdlab.studies.icl.classical import learners
 from tdlab.studies.icl.coverage import coverage, coverage_tasks
 from tdlab.studies.icl.dynamics import dynamics, neurons
@@ -13,31 +12,10 @@ from tdlab.studies.icl.pruning import pruning
 from tdlab.studies.icl.setting import Setting
 from tdlab.studies.icl.shift import shift
 from tdlab.studies.icl.step_size import step_size_runs, step_sizes
-from tdlab.sweep import Trained, finished, trained
-from tdlab.train import available
 
 
-class Measurements:
-    """What claims are judged by: tables of runs that are trained once, ``known`` ones never."""
-
-    def __init__(
-        self, setting: Setting, device: str = "cpu", known: Sequence[Trained] = ()
-    ) -> None:
-        self.setting = setting
-        self._device = available(device).type
-        self._trained = {(result.run.id, result.run.steps): result for result in known}
-
-    def results(self, runs: Sequence[Run]) -> list[Trained]:
-        """The results of those runs that did not diverge."""
-        missing = [run for run in runs if (run.id, run.steps) not in self._trained]
-        for run, result in zip(missing, trained(missing, device=self._device), strict=True):
-            self._trained[run.id, run.steps] = result
-        return finished([self._trained[run.id, run.steps] for run in runs])
-
-    @property
-    def diverged(self) -> list[Run]:
-        """The runs that were left out, because they diverged."""
-        return [result.run for result in self._trained.values() if not result.finished]
+class Measurements(measurements.Measurements[Setting]):
+    """What claims are judged by."""
 
     @cached_property
     def dynamics(self) -> pd.DataFrame:

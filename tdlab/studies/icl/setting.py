@@ -1,15 +1,16 @@
 """The presets of the in-context-learning study, and the runs that they ask for."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from synthetic_tasks import InContextClassification
-from synthetic_tasks.value import meant, require_between, require_choice, require_count, value
+from synthetic_tasks.value import require_between, require_count, value
 from tdlab.models import OneLayer
 from tdlab.optimisers import SGD
 from tdlab.run import Run
 from tdlab.schedule import LogSpaced
+from tdlab.studies.setting import changed, shown
 
 
 @value
@@ -53,9 +54,7 @@ class Setting:
         _ = self.task, self.model, self.runs()  # refuses what they refuse
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: every number that the measurements rest on."""
-        numbers = (f"{field.name} = {getattr(self, field.name)}" for field in fields(self))
-        return f"<p>Setting: {', '.join(numbers)}</p>"
+        return shown(self)
 
     @property
     def task(self) -> InContextClassification:
@@ -111,18 +110,5 @@ PRESETS = {
 
 
 def setting(preset: str = "quick", **changes: Any) -> Setting:
-    """The preset with those fields changed that are not ``None``.
-
-    Returns:
-        The setting, checked.
-
-    Raises:
-        ValueError: for an unknown preset, and numbers out of range.
-        TypeError: for an unknown field.
-    """
-    require_choice("preset", preset, tuple(PRESETS))
-    known = [field.name for field in fields(Setting)]
-    for name in changes:
-        if name not in known:
-            raise TypeError(f"Setting has no field {name!r}{meant(name, known)}")
-    return replace(PRESETS[preset], **{k: v for k, v in changes.items() if v is not None})
+    """The preset with those fields changed that are not ``None``, as ``changed`` does it."""
+    return changed(PRESETS, preset, changes)

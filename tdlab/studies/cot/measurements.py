@@ -1,0 +1,67 @@
+"""The tables of one setting, each measured once and only when it is asked for."""
+
+from functools import cached_property
+
+import pandas as pd
+
+from tdlab.studies import measurements
+from tdlab.studies.cot.attention import attention
+from tdlab.studies.cot.dynamics import dynamics, phases
+from tdlab.studies.cot.inference import chain_errors, conditions, in_context_errors
+from tdlab.studies.cot.rates import rate_runs, rates
+from tdlab.studies.cot.setting import Setting
+from tdlab.studies.cot.shift import shift
+from tdlab.sweep import Trained
+
+
+class Measurements(measurements.Measurements[Setting]):
+    """What claims are judged by."""
+
+    @property
+    def _base(self) -> list[Trained]:
+        return self.results(self.setting.runs())
+
+    @property
+    def _wide(self) -> list[Trained]:
+        return self.results(self.setting.runs(self.setting.wide_task))
+
+    @cached_property
+    def dynamics(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.dynamics``."""
+        return dynamics(self.setting, self._base)
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.phases``, on prompts of the training alpha."""
+        return phases(self.dynamics, self.setting.alpha)
+
+    @cached_property
+    def attention(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.attention``."""
+        return attention(self.setting, self._base, self._wide)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.rates``."""
+        results = {point: self.results(runs) for point, runs in rate_runs(self.setting).items()}
+        return rates(self.setting, results)
+
+    @cached_property
+    def chain_errors(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.chain_errors``."""
+        return chain_errors(self.setting, self._base)
+
+    @cached_property
+    def in_context_errors(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.in_context_errors``."""
+        return in_context_errors(self.setting, self._base)
+
+    @cached_property
+    def conditions(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.conditions``."""
+        return conditions(self.setting, self._base)
+
+    @cached_property
+    def shift(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.shift``."""
+        return shift(self.setting, self._wide)

@@ -1,0 +1,186 @@
+"""The presets of the chain-of-thought study, and the runs and test prompts that they ask for."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from synthetic_tasks import NoisyReasoning, Reasoning, Transitions
+from synthetic_tasks.transitions import common_shift, noiseless, wanted, wanted_outcome
+from synthetic_tasks.value import require_between, require_count, value
+from tdlab.models import OneHead
+from tdlab.optimisers import SGD
+from tdlab.run import Run
+from tdlab.schedule import LogSpaced
+from tdlab.studies.setting import changed, shown
+
+
+@value
+class Setting:
+    """What a study trains, and on which prompts it measures.
+
+    Dimensions, alpha, tau and rho are those of Li et al. (ICLR 2025); what they leave open and we
+    chose is marked (ours).
+
+    Raises:
+        ValueError: for numbers out of range, and for noise that no matrices have.
+    """
+
+    seeds: int = 8
+    first_seed: int = 0
+    steps: int = 2000  # (ours)
+    lr: float = 1.0  # eta (ours)
+    width: int = 30  # d_X
+    patterns: int = 20  # M
+    chain: int = 3  # K
+    length: int = 20  # l (ours)
+    alpha: float = 0.4
+    xi: float = 1e-3  # (ours)
+    snapshots: int = 40  # (ours)
+    prompts: int = 4000  # a point and a seed (ours)
+    test_patterns: int = 10  # M'
+    test_alpha: float = 0.8  # alpha'
+    tau: float = 0.5
+    rho: float = 0.8
+    tau_o: float = 0.5
+    rho_o: float = 0.6
+    failing: float = 0.65  # p, correct at each step where Condition 1 is to fail (ours)
+    noise: float = 0.2
+    lengths: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)  # of test prompts
+    # What the errors are measured against (ours); the preset's own tau and rho apply elsewhere.
+    test_alphas: tuple[float, ...] = (0.4, 0.6, 0.8)
+    taus: tuple[float, ...] = (0.4, 0.5, 0.7)
+    rhos: tuple[float, ...] = (0.4, 0.6, 0.8)
+    wide: int = 40  # d_X where test patterns leave the span: it takes M + K + M' (ours)
+    shift_alpha: float = 0.2  # alpha' of the shifts: at 0.8 there is no error to be seen (ours)
+    shift_length: int = 20  # (ours)
+    rate_lr: float = 4.0  # eta where steps to a fixed loss are counted (ours)
+    rate_steps: int = 250  # (ours)
+    rate_points: int = 5  # values of each number that the rate is measured against (ours)
+
+    def __post_init__(self) -> None:
+        require_count("seeds", self.seeds, 2)  # one seed has no interval
+        require_count("prompts", self.prompts, 1)
+        require_count("rate_steps", self.rate_steps, 20)
+        require_count("rate_points", self.rate_points, 2)
+        require_between("lr", self.lr, 0, math.inf, above=True)
+        require_between("rate_lr", self.rate_lr, 0, math.inf, above=True)
+        for length in self.lengths:
+            require_count("lengths", length, 1)
+        if list(self.lengths) != sorted(set(self.lengths)) or len(self.lengths) < 2:
+            raise ValueError(f"lengths are {self.lengths}, but must increase, at least two of them")
+        # Refuses what these refuse.
+        _ = self.runs(), self.runs(self.wide_task), self.shifted(0.5, 0.0)
+        _ = self.chain_grids, self.outcome_grids, self.failing_noise
+
+    def _repr_html_(self) -> str:
+        return shown(self)
+
+    @property
+    def task(self) -> Reasoning:
+        """The training task."""
+        return Reasoning(
+            width=self.width,
+            patterns=self.patterns,
+            steps=self.chain,
+            length=self.length,
+            alpha=self.alpha,
+        )
+
+    @property
+    def wide_task(self) -> Reasoning:
+        """The training task with room for test patterns outside the span of the trained ones."""
+        return replace(self.task, width=self.wide)
+
+    @property
+    def chain_noise(self) -> Transitions:
+        """Wrong steps with the tau and rho of the chain."""
+        return wanted(self.chain, self.test_patterns, tau=self.tau, rho=self.rho)
+
+    @property
+    def chain_grids(self) -> dict[str, dict[float, NoisyReasoning]]:
+        """Test prompts of the chain by what is varied (alpha, tau, rho) and its value."""
+        noise = partial(wanted, self.chain, self.test_patterns)
+        return {
+            "alpha": {x: self.test(self.chain_noise, alpha=x) for x in self.test_alphas},
+            "tau": {x: self.test(noise(tau=x, rho=self.rho)) for x in self.taus},
+            "rho": {x: self.test(noise(tau=self.tau, rho=x)) for x in self.rhos},
+        }
+
+    @property
+    def outcome_grids(self) -> dict[str, dict[float, NoisyReasoning]]:
+        """Test prompts in context by what is varied (alpha, tau_o, rho_o) and its value."""
+        noise = partial(wanted_outcome, self.chain, self.test_patterns)
+        base = noise(tau_o=self.tau_o, rho_o=self.rho_o)
+        return {
+            "alpha": {x: self.test(base, alpha=x) for x in self.test_alphas},
+            "tau_o": {x: self.test(noise(tau_o=x, rho_o=self.rho_o)) for x in self.taus},
+            "rho_o": {x: self.test(noise(tau_o=self.tau_o, rho_o=x)) for x in self.rhos},
+        }
+
+    @property
+    def failing_noise(self) -> Transitions:
+        """Wrong steps under which Condition 1 fails."""
+        made = common_shift(self.chain, self.test_patterns, correct=self.failing)
+        if made.condition_1:
+            raise ValueError(
+                f"failing is {self.failing}, but Condition 1 fails only below K / (K + 1) = "
+                f"{self.chain / (self.chain + 1):.4g}, with K of at least 2 and below M'"
+            )
+        return made
+
+    def test(self, transitions: Transitions, **changes: Any) -> NoisyReasoning:
+        """Test prompts of the longest length, with these wrong steps; ``changes`` are fields."""
+        task = NoisyReasoning(
+            trained=self.task,
+            transitions=transitions,
+            length=max(self.lengths),
+            alpha=self.test_alpha,
+            noise=self.noise,
+        )
+        return replace(task, **changes)
+
+    def shifted(self, component: float, noise: float) -> NoisyReasoning:
+        """Test prompts without wrong steps whose patterns leave the span of the trained ones."""
+        return self.test(
+            noiseless(self.chain, self.test_patterns),
+            trained=self.wide_task,
+            component=component,
+            noise=noise,
+            alpha=self.shift_alpha,
+            length=self.shift_length,
+        )
+
+    def runs(self, task: Reasoning | None = None, **changes: Any) -> list[Run]:
+        """One run a seed, on the setting's task or on another; ``changes`` are fields of a run."""
+        task = task or self.task
+        run = Run(
+            task=task,
+            model=OneHead(width=task.width, xi=self.xi),
+            loss="squared",
+            optimiser=SGD(lr=self.lr),
+            batch=task.balance,
+            steps=self.steps,
+            snapshots=LogSpaced(count=self.snapshots),
+        )
+        seeds = range(self.first_seed, self.first_seed + self.seeds)
+        return [replace(run, seed=seed, **changes) for seed in seeds]
+
+
+PRESETS = {
+    "paper": Setting(),
+    # The same eta T in larger steps, fewer seeds and prompts: minutes become seconds.
+    "quick": Setting(
+        seeds=4,
+        steps=500,
+        lr=4.0,
+        prompts=400,
+        lengths=(10, 20, 40, 60, 80, 100),
+        rate_points=3,
+    ),
+}
+
+
+def setting(preset: str = "quick", **changes: Any) -> Setting:
+    """The preset with those fields changed that are not ``None``, as ``changed`` does it."""
+    return changed(PRESETS, preset, changes)

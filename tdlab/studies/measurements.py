@@ -1,0 +1,34 @@
+"""What the tables of a study are measured on: results that are trained once."""
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from tdlab.run import Run
+from tdlab.sweep import Trained, finished, trained
+from tdlab.train import available
+
+S = TypeVar("S")
+
+
+class Measurements(Generic[S]):
+    """The runs behind the tables of one setting: trained when asked for, ``known`` ones never.
+
+    A study adds its tables as cached properties, which is what claims are judged by.
+    """
+
+    def __init__(self, setting: S, device: str = "cpu", known: Sequence[Trained] = ()) -> None:
+        self.setting = setting
+        self._device = available(device).type
+        self._trained = {(result.run.id, result.run.steps): result for result in known}
+
+    def results(self, runs: Sequence[Run]) -> list[Trained]:
+        """The results of those runs that did not diverge."""
+        missing = [run for run in runs if (run.id, run.steps) not in self._trained]
+        for run, result in zip(missing, trained(missing, device=self._device), strict=True):
+            self._trained[run.id, run.steps] = result
+        return finished([self._trained[run.id, run.steps] for run in runs])
+
+    @property
+    def diverged(self) -> list[Run]:
+        """The runs that were left out, because they diverged."""
+        return [result.run for result in self._trained.values() if not result.finished]

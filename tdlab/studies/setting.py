@@ -1,0 +1,34 @@
+"""Presets of a study, and how a few of their numbers are changed."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from synthetic_tasks.value import meant, require_choice
+
+S = TypeVar("S")
+
+
+def changed(presets: Mapping[str, S], preset: str, changes: Mapping[str, Any]) -> S:
+    """The preset with those fields changed that are not ``None``.
+
+    Returns:
+        The setting, checked.
+
+    Raises:
+        ValueError: for an unknown preset, and numbers out of range.
+        TypeError: for an unknown field.
+    """
+    require_choice("preset", preset, tuple(presets))
+    start: Any = presets[preset]
+    known = [field.name for field in fields(start)]
+    for name in changes:
+        if name not in known:
+            raise TypeError(f"Setting has no field {name!r}{meant(name, known)}")
+    return replace(start, **{k: v for k, v in changes.items() if v is not None})
+
+
+def shown(setting: Any) -> str:
+    """What a notebook shows of a setting: every number that the measurements rest on."""
+    numbers = (f"{field.name} = {getattr(setting, field.name)}" for field in fields(setting))
+    return f"<p>Setting: {', '.join(numbers)}</p>"
