@@ -273,8 +273,8 @@ class NoisyReasoning:
             patterns=mixed,
             codes=trained.codes,
             alpha=torch.tensor(self.alpha, dtype=torch.float64),
-            cumulative=torch.from_numpy(self.transitions.stepwise).cumsum(-1),
-            correct=torch.from_numpy(self.transitions.correct),
+            cumulative=torch.tensor(self.transitions.stepwise).cumsum(-1),
+            correct=torch.tensor(self.transitions.correct),
         )
 
     def draw(self, world: NoisyWorld, uniforms: Float[Tensor, "b u"]) -> Batch:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from synthetic_tasks.value import require_between, require_count, value
+from synthetic_tasks.value import require_between, require_count, require_number, value
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -34,10 +34,10 @@ class Transitions:
     matrices: tuple[Matrix, ...]
 
     def __post_init__(self) -> None:
-        if not self.matrices:
-            raise ValueError("there are no transition matrices, but must be at least one")
+        if not isinstance(self.matrices, tuple) or not self.matrices:
+            raise ValueError(f"matrices are {self.matrices!r}, but must be a list of at least one")
         for k, matrix in enumerate(self.matrices, start=1):
-            _check_matrix(f"A_{k}", matrix, len(self.matrices[0]))
+            _check_matrix(f"A_{k}", matrix, self.matrices[0])
 
     @property
     def steps(self) -> int:
@@ -52,7 +52,7 @@ class Transitions:
     @cached_property
     def stepwise(self) -> Float[np.ndarray, "k j j"]:
         """The matrices as one array."""
-        return np.array(self.matrices)
+        return np.array(self.matrices, dtype=np.float64)
 
     @cached_property
     def whole(self) -> Float[np.ndarray, "j j"]:
@@ -116,6 +116,8 @@ def wanted(
     Raises:
         ValueError: for a pair that these matrices cannot have, with the range that they can.
     """
+    for name, number in (("tau", tau), ("rho", rho)):
+        require_number(name, number)
     if condition_1:
         return in_first_step(steps, patterns, tau=tau, rho=rho)
     highest = _highest_correct(steps, patterns)
@@ -141,6 +143,8 @@ def wanted_outcome(
     Raises:
         ValueError: for a pair that these matrices cannot have, with the range that they can.
     """
+    for name, number in (("tau_o", tau_o), ("rho_o", rho_o)):
+        require_number(name, number)
     if condition_1:
         return in_first_step(steps, patterns, tau=tau_o, rho=rho_o, names=("tau_o", "rho_o"))
     _highest_correct(steps, patterns)
@@ -172,7 +176,7 @@ def in_first_step(
         ValueError: for a pair that no such matrix has, with the range of rho at this tau.
     """
     _check_shape(steps, patterns)
-    require_between(names[0], tau, 0, 1, above=True)
+    require_between(names[0], tau, 1 / patterns, 1, above=True)
     low, high = max(0.0, 2 - 1 / tau), 1 - (1 - tau) / (tau * max(1, patterns - 1))
     strongest = tau * (1 - rho)
     if not (rho > 0 and low - _SUM <= rho <= high + _SUM):
@@ -207,7 +211,8 @@ def _highest_correct(steps: int, patterns: int) -> float:
         raise ValueError("steps (K) is 1, but Condition 1 can fail only with 2 or more")
     if patterns <= steps:
         raise ValueError(
-            f"patterns (M') is {patterns}, but must exceed K = {steps} for Condition 1 to fail"
+            f"patterns (M') is {patterns}, but must exceed K = {steps}, lest K common shifts lead "
+            "back to the correct output"
         )
     return steps / (steps + 1)
 
@@ -240,8 +245,10 @@ def _check_shape(steps: int, patterns: int) -> None:
     require_count("patterns (M')", patterns, 2)
 
 
-def _check_matrix(name: str, matrix: object, size: int) -> None:
-    rows = matrix if isinstance(matrix, tuple) else ()
+def _check_matrix(name: str, rows: object, first: object) -> None:
+    if not isinstance(rows, tuple) or not isinstance(first, tuple):
+        raise TypeError(f"{name} is {rows!r}, but must be a list of rows")
+    size = len(first)
     if size < 2 or len(rows) != size:
         raise ValueError(f"{name} has {len(rows)} rows, but all need the same number, at least 2")
     for i, row in enumerate(rows):
@@ -261,7 +268,7 @@ def _check_row(name: str, row: object, size: int) -> None:
     for entry in row:
         require_between(f"an entry of {name}", entry, 0, 1)
     if abs(math.fsum(row) - 1) > _SUM:
-        raise ValueError(f"{name} sums to {math.fsum(row):.6g}, but must sum to 1")
+        raise ValueError(f"{name} sums to {math.fsum(row):.9g}, but must sum to 1")
     if row.count(max(row)) > 1:
         raise ValueError(
             f"{name} has its largest entry {max(row):g} {row.count(max(row))} times, but the "

@@ -18,7 +18,7 @@ Varying = Annotated[T, "varying"]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def value(cls: type[T]) -> type[T]:
-    """A frozen keyword-only dataclass; numpy scalars and lists become plain numbers and tuples.
+    """A frozen keyword-only dataclass; what is numpy or a list becomes plain numbers and tuples.
 
     Returns:
         The dataclass, whose construction raises ``TypeError`` for an unknown field and names the
@@ -136,8 +136,8 @@ def require_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
 
 
 def _plain(item: Any) -> Any:
-    if isinstance(item, np.generic):
-        return item.item()
+    if isinstance(item, np.generic | np.ndarray):
+        return _plain(item.tolist())
     return tuple(map(_plain, item)) if isinstance(item, list | tuple) else item
 
 

@@ -21,6 +21,10 @@ _SYMBOLS = {
     r"\balpha\b": "α",
     r"\bkappa\b": "κ",
     r"\bOmega\b": "Ω",
+    r"\btau\b": "τ",
+    r"\btau_o\b": "τₒ",
+    r"\brho\b": "ρ",
+    r"\brho_o\b": "ρₒ",
     r"\bS_1\b": "S₁",
     r"\^-1/2": "⁻¹ᐟ²",
     "<=": "≤",
@@ -88,6 +92,21 @@ def below(part: str, measured: Interval, limit: float, prediction: str) -> Findi
 def above(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
     """Agrees where the interval lies strictly above ``limit``, disagrees where none of it does."""
     return Finding(part, prediction, measured, _read(measured.low > limit, measured.high > limit))
+
+
+def reaches(
+    part: str, measured: Interval, limit: float, falling: Interval, prediction: str
+) -> Finding:
+    """As ``at_most``, for the end of a curve that comes down to ``limit`` if one waits long enough.
+
+    ``falling`` is by how much the curve still fell at its end. One that fell has not been followed
+    far enough to disagree.
+
+    Returns:
+        The finding; it disagrees only where the curve is above ``limit`` and no longer falls.
+    """
+    verdict = _read(measured.high <= limit, measured.low <= limit or falling.low > 0)
+    return Finding(part, prediction, measured, verdict)
 
 
 def near(part: str, measured: Interval, value: float, tolerance: float, prediction: str) -> Finding:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tdlab.claims.claim import Claim, Finding, above, at_least, at_most, below, near
+from tdlab.claims.rows import by_seed, over_seeds, paired, select
 from tdlab.statistics import Interval, error_interval, mean_interval, slope_interval
 from tdlab.studies.icl import Setting
 from tdlab.studies.icl.pruning import LARGE
@@ -28,17 +29,17 @@ PAR = 0.02  # (ours) errors that differ by less are on a par
 
 
 def _generalization(setting: Setting, dynamics: pd.DataFrame) -> list[Finding]:
-    last = _select(dynamics, tasks="unseen", step=setting.steps)
+    last = select(dynamics, tasks="unseen", step=setting.steps)
     return [
         at_most(
             "zero-one error on unseen tasks",
-            error_interval(_by_seed(last, quantity="zero_one").to_numpy(), setting.prompts),
+            error_interval(by_seed(last, quantity="zero_one").to_numpy(), setting.prompts),
             ERROR,
             f"O(eps), here <= {ERROR:g}",
         ),
         at_most(
             "hinge risk on unseen tasks",
-            _over_seeds(last, quantity="hinge"),
+            over_seeds(last, quantity="hinge"),
             HINGE,
             f"O(eps), here <= {HINGE:g}",
         ),
@@ -57,12 +58,12 @@ generalization = Claim(
 
 
 def _coverage(coverage: pd.DataFrame) -> list[Finding]:
-    error = _select(coverage, quantity="zero_one")
-    covered = _by_seed(error, left_out="nothing")
+    error = select(coverage, quantity="zero_one")
+    covered = by_seed(error, left_out="nothing")
     return [
         above(
             f"added zero-one error when the set leaves out {left_out}",
-            _paired(_by_seed(error, left_out=left_out), covered),
+            paired(by_seed(error, left_out=left_out), covered),
             0.0,
             "> 0",
         )
@@ -83,28 +84,28 @@ coverage = Claim(
 def _attention(
     setting: Setting, dynamics: pd.DataFrame, shift: pd.DataFrame, step_sizes: pd.DataFrame
 ) -> list[Finding]:
-    unseen = _select(dynamics, tasks="unseen", quantity="concentration")
-    beyond = _select(
+    unseen = select(dynamics, tasks="unseen", quantity="concentration")
+    beyond = select(
         shift, quantity="concentration", pairing="drawn", pair="any", coefficient_sum=MIXED
     )
     start = li2024.initial_concentration(setting.alpha, setting.delta, setting.beta, setting.length)
     return [
         near(
             "concentration before training",
-            _over_seeds(unseen, step=0),
+            over_seeds(unseen, step=0),
             start,
             CLOSE,
             f"{start:.4f}, the binomial expectation",
         ),
         at_least(
             "final concentration, unseen tasks in domain",
-            _over_seeds(unseen, step=setting.steps),
+            over_seeds(unseen, step=setting.steps),
             FOCUS,
             f"1 - eta^C, here >= {FOCUS:g}",
         ),
         at_least(
             f"final concentration, out of domain (S_1 = {MIXED:g})",
-            _over_seeds(beyond),
+            over_seeds(beyond),
             FOCUS,
             f"1 - eta^C, here >= {FOCUS:g}",
         ),
@@ -129,8 +130,8 @@ attention = Claim(
 
 
 def _neurons(setting: Setting, neurons: pd.DataFrame) -> list[Finding]:
-    last = _select(neurons, step=setting.steps, source="measured")
-    label_norm = _select(last, quantity="norm", part="label").set_index(["seed", "neuron"]).value
+    last = select(neurons, step=setting.steps, source="measured")
+    label_norm = select(last, quantity="norm", part="label").set_index(["seed", "neuron"]).value
     large = label_norm > LARGE
     some = large.groupby("seed").any()
     if not some.all():
@@ -138,7 +139,7 @@ def _neurons(setting: Setting, neurons: pd.DataFrame) -> list[Finding]:
         raise ArithmeticError(f"no neuron is large (label part above {LARGE:g}) in seeds {seeds}")
     found = []
     for part, direction in (("feature", "the mean pattern"), ("label", "q, signed by a")):
-        angle = _select(last, quantity="angle", part=part).set_index(["seed", "neuron"]).value
+        angle = select(last, quantity="angle", part=part).set_index(["seed", "neuron"]).value
         median = angle[large].groupby("seed").median().to_numpy()
         found.append(
             at_most(
@@ -167,14 +168,14 @@ neurons = Claim(
 
 
 def _shift(shift: pd.DataFrame) -> list[Finding]:
-    hinge = _select(shift, shift="coefficient_sum", quantity="hinge", source="measured")
+    hinge = select(shift, shift="coefficient_sum", quantity="hinge", source="measured")
     found = []
     for pairing in ("drawn", "neighbours", "opposite"):
-        curve = _select(hinge, pairing=pairing, pair="any")
+        curve = select(hinge, pairing=pairing, pair="any")
         found.append(
             above(
                 f"hinge risk at S_1 = 0.5 less that at 0.9, {pairing} pairs",
-                _paired(_by_seed(curve, coefficient_sum=0.5), _by_seed(curve, coefficient_sum=0.9)),
+                paired(by_seed(curve, coefficient_sum=0.5), by_seed(curve, coefficient_sum=0.9)),
                 0.0,
                 "> 0: the risk falls towards the threshold",
             )
@@ -194,7 +195,7 @@ def _beyond(curve: pd.DataFrame, kind: str) -> Finding:
         return at_most(f"hinge risk at S_1 >= 1, {kind}", nothing, HINGE, words)
     worst = beyond.groupby("coefficient_sum").value.mean().idxmax()
     part = f"hinge risk at the worst S_1 >= 1 (at {worst:g}), {kind}"
-    return at_most(part, _over_seeds(beyond, coefficient_sum=worst), HINGE, words)
+    return at_most(part, over_seeds(beyond, coefficient_sum=worst), HINGE, words)
 
 
 shift = Claim(
@@ -209,14 +210,14 @@ shift = Claim(
 
 
 def _pruning(setting: Setting, pruning: pd.DataFrame) -> list[Finding]:
-    hinge = _select(pruning, quantity="hinge", source="measured", alpha=0.8)
-    whole = _by_seed(hinge, order="smallest", fraction=0.0)
-    small = _by_seed(hinge, order="all small")
+    hinge = select(pruning, quantity="hinge", source="measured", alpha=0.8)
+    whole = by_seed(hinge, order="smallest", fraction=0.0)
+    small = by_seed(hinge, order="all small")
     bound = li2024.bound_pruning_small(setting.neurons, HINGE)
     return [
         at_most(
             "added hinge risk, all small neurons pruned",
-            _paired(small, whole),
+            paired(small, whole),
             bound,
             f"O(eps + M^-1/2), here <= {HINGE:g} + {setting.neurons}^-1/2 = {bound:.3f}",
         ),
@@ -231,7 +232,7 @@ def _pruning(setting: Setting, pruning: pd.DataFrame) -> list[Finding]:
 
 def _least_cost(hinge: pd.DataFrame, whole: pd.Series) -> Interval:
     """The smallest ratio of cost to R over the grid, for each seed; R from a tenth to all."""
-    largest = _select(hinge, order="largest")
+    largest = select(hinge, order="largest")
     share = largest.fraction / largest.large
     largest = largest.assign(share=share)[(share >= 0.1) & (share <= 1)]
     cost = largest.value - largest.seed.map(whole)
@@ -252,14 +253,14 @@ pruning = Claim(
 
 def _classical(learners: pd.DataFrame) -> list[Finding]:
     found = []
-    learners = _select(learners, quantity="zero_one")
-    _select(learners, learner="transformer")
+    learners = select(learners, quantity="zero_one")
+    select(learners, learner="transformer")
     for alpha in sorted(learners.alpha.unique(), reverse=True):
         for kappa in sorted(learners.kappa.unique()):
-            point = _select(learners, alpha=alpha, kappa=kappa, source="measured")
+            point = select(learners, alpha=alpha, kappa=kappa, source="measured")
             errors = point.groupby(["learner", "seed"]).value.mean()  # over prompt lengths
             rival = errors.groupby("learner").mean().drop("transformer").idxmin()
-            lead = _paired(errors["transformer"], errors[rival])
+            lead = paired(errors["transformer"], errors[rival])
             part = f"error less that of {rival}, alpha' = {alpha:g}, kappa' = {kappa:g}"
             found.append(
                 at_most(part, lead, PAR, f"on a par, here <= {PAR:g}")
@@ -282,35 +283,8 @@ classical = Claim(
 CLAIMS = (generalization, coverage, attention, neurons, shift, pruning, classical)
 
 
-def _select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows where every named column has the given value; ``ValueError`` if there are none."""
-    for name, wanted in where.items():
-        match = (
-            np.isclose(table[name], wanted) if isinstance(wanted, float) else table[name] == wanted
-        )
-        table = table[match]
-    if table.empty:
-        raise ValueError(f"the table has no rows with {where}")
-    return table
-
-
-def _by_seed(table: pd.DataFrame, **where: object) -> pd.Series:
-    """The mean of the selected measured rows for each seed."""
-    return _select(table, source="measured", **where).groupby("seed").value.mean()
-
-
-def _over_seeds(table: pd.DataFrame, **where: object) -> Interval:
-    return mean_interval(_by_seed(table, **where).to_numpy(dtype=np.float64))
-
-
-def _paired(one: pd.Series, other: pd.Series) -> Interval:
-    """The interval of the difference over the seeds that have both."""
-    difference = (one - other).dropna()
-    return mean_interval(difference.to_numpy(dtype=np.float64))
-
-
 def _exponent(step_sizes: pd.DataFrame) -> Interval:
-    step_sizes = _select(step_sizes, quantity="concentration_gap")
+    step_sizes = select(step_sizes, quantity="concentration_gap")
     gap = step_sizes.pivot(index="seed", columns="lr", values="value").dropna()
     x = np.log(gap.columns.to_numpy(dtype=np.float64))
     return slope_interval(x, np.log(gap.to_numpy(dtype=np.float64)))

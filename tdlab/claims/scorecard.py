@@ -9,18 +9,30 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from synthetic_tasks.value import meant
-from tdlab.claims import li2024
+from tdlab.claims import li2024, li2025
 from tdlab.claims.claim import Claim, Finding, overall
 from tdlab.results import provenance
-from tdlab.studies import icl
+from tdlab.studies import cot, icl
+from tdlab.studies.measurements import Measurements
 
 _MARKS = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}
 
 Judged = tuple[Claim, list[Finding]]
+
+# Each study with the claims about it.
+_STUDIES: dict[str, tuple[Any, Any]] = {"icl": (icl, li2024), "cot": (cot, li2025)}
+
+
+class Card(NamedTuple):
+    """What was found in one study."""
+
+    measurements: Measurements[Any]
+    judged: list[Judged]
+    failed: list[str]
 
 
 def main(
@@ -32,7 +44,8 @@ def main(
 ) -> int:
     """Prints the scorecard of these claims (all, if none is named), and writes it to ``path``.
 
-    ``changes`` are fields of the study's setting that differ from the preset's.
+    ``changes`` are fields of the settings that differ from the preset's; each study that is asked
+    for must have them.
 
     Returns:
         0 when every claim was measured, 1 when one could not be.
@@ -40,14 +53,49 @@ def main(
     Raises:
         ValueError: for an unknown claim, preset, field or device, and a path that has no directory.
     """
-    claims = chosen(names)
-    setting = icl.setting(preset or "quick", **changes)
+    wanted = chosen(names)
+    preset = preset or "quick"
+    settings = {study: _STUDIES[study][0].setting(preset, **changes) for study in wanted}
     if path is not None:
         _check_target(path)
-    started, judged, failed = time.perf_counter(), [], []
-    measurements = icl.Measurements(setting, device or "cpu")
+    started, cards = time.perf_counter(), {}
     changed = "".join(f", {name} = {value}" for name, value in changes.items())
-    print(f"preset {preset or 'quick'}{changed}: {setting.seeds} seeds, {setting.steps} steps\n")
+    for study, claims in wanted.items():
+        setting = settings[study]
+        print(f"{study}, preset {preset}{changed}: {setting.seeds} seeds, {setting.steps} steps\n")
+        measurements = _STUDIES[study][0].Measurements(setting, device or "cpu")
+        cards[study] = _card(measurements, claims)
+    counts = Counter(overall(found) for card in cards.values() for _, found in card.judged)
+    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS)
+    print(f"{total}; {time.perf_counter() - started:.0f} s")
+    if path is not None:
+        _write(path, {"preset": preset, "changes": dict(changes), **_record(cards)})
+    return 1 if any(card.failed for card in cards.values()) else 0
+
+
+def chosen(names: Sequence[str]) -> dict[str, list[Claim]]:
+    """The claims of those ids, all if there are none.
+
+    Returns:
+        Each study with those that are about it.
+
+    Raises:
+        ValueError: for an unknown claim.
+    """
+    known = {claim.id: (study, claim) for study, (_, of) in _STUDIES.items() for claim in of.CLAIMS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no claim {name!r}{meant(name, list(known))}")
+    found: dict[str, list[Claim]] = {}
+    for name in names or known:
+        study, claim = known[name]
+        found.setdefault(study, []).append(claim)
+    return found
+
+
+def _card(measurements: Measurements[Any], claims: Sequence[Claim]) -> Card:
+    """Judges claim by claim, and prints each as soon as it is known."""
+    judged, failed = [], []
     for claim in claims:
         try:
             judged.append((claim, claim.findings(measurements)))
@@ -56,24 +104,9 @@ def main(
             print(f"{claim.id}  could not be measured: {error}\n", file=sys.stderr)
             continue
         print("\n".join(_lines(*judged[-1])), flush=True)
-    counts = Counter(overall(findings) for _, findings in judged)
     for run in measurements.diverged:
         print(f"left out, because it diverged: run {run.id} (seed {run.seed})")
-    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _MARKS)
-    print(f"{total}; {time.perf_counter() - started:.0f} s")
-    if path is not None:
-        about = {"preset": preset or "quick", "changes": dict(changes), "failed": failed}
-        _write(path, about | _record(measurements, judged))
-    return 1 if failed else 0
-
-
-def chosen(names: Sequence[str]) -> list[Claim]:
-    """The claims of those ids, all if there are none. Raises ``ValueError`` for an unknown one."""
-    known = {claim.id: claim for claim in li2024.CLAIMS}
-    for name in names:
-        if name not in known:
-            raise ValueError(f"there is no claim {name!r}{meant(name, list(known))}")
-    return [known[name] for name in names] or list(known.values())
+    return Card(measurements, judged, failed)
 
 
 def _lines(claim: Claim, findings: list[Finding]) -> Iterator[str]:
@@ -85,14 +118,21 @@ def _lines(claim: Claim, findings: list[Finding]) -> Iterator[str]:
     yield ""
 
 
-def _record(measurements: icl.Measurements, judged: Sequence[Judged]) -> dict[str, Any]:
+def _record(cards: Mapping[str, Card]) -> dict[str, Any]:
     return {
-        "seeds": measurements.setting.seeds,
-        "diverged": [run.id for run in measurements.diverged],
         "provenance": provenance(),
+        "studies": {
+            study: {
+                "seeds": card.measurements.setting.seeds,
+                "diverged": [run.id for run in card.measurements.diverged],
+                "failed": card.failed,
+            }
+            for study, card in cards.items()
+        },
         "claims": [
             {
                 "id": claim.id,
+                "study": study,
                 "statement": claim.statement,
                 "source": claim.source,
                 "rule": claim.rule,
@@ -108,7 +148,8 @@ def _record(measurements: icl.Measurements, judged: Sequence[Judged]) -> dict[st
                     for finding in findings
                 ],
             }
-            for claim, findings in judged
+            for study, card in cards.items()
+            for claim, findings in card.judged
         ],
     }
 

@@ -5,7 +5,7 @@ but quantiles (and the means of numbers that are means of few prompts), and the 
 same colour everywhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from io import BytesIO
 from typing import Any
@@ -41,6 +41,14 @@ COLOURS = {
     "linear SVM": PALETTE[2],
     "Gaussian SVM": PALETTE[4],
     "logistic regression": PALETTE[1],
+    "same step, same pattern": PALETTE[2],
+    "same step, other pattern": PALETTE[1],
+    "other step, same pattern": PALETTE[4],
+    "other step, other pattern": PALETTE[7],
+    "steps to the loss": PALETTE[0],
+    "chain of thought, mean over steps": PALETTE[0],
+    "chain of thought, final answer": PALETTE[9],
+    "in context, final answer": PALETTE[3],
 }
 
 
@@ -92,30 +100,41 @@ def curves(
     *,
     order: Sequence[str] | None = None,
     marker: str | None = None,
+    palette: Mapping[str, Any] = COLOURS,
+    estimator: str = "median",
 ) -> None:
-    """The median over seeds, and the band that holds 80 % of them."""
-    look = {"estimator": "median", "errorbar": ("pi", 80), "marker": marker}
-    _lines(ax, rows, x, hue, order, **look)
+    """The median over seeds, and the band that holds 80 % of them.
+
+    The ``estimator`` of small error rates is the ``mean``: a median of counts is 0 too early.
+    """
+    look = {"estimator": estimator, "errorbar": ("pi", 80), "marker": marker}
+    _lines(ax, rows, x, hue, order, palette, **look)
 
 
 def means(ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str]) -> None:
     """The mean over seeds and its 95 % interval: for means of few prompts a seed."""
-    _lines(ax, rows, x, hue, order, errorbar=("se", 1.96), err_style="bars", marker="o")
+    _lines(ax, rows, x, hue, order, COLOURS, errorbar=("se", 1.96), err_style="bars", marker="o")
 
 
-def legend(figure: Figure, ax: Axes, *, theory: str | None = None) -> None:
-    """One legend above the panels, of what ``ax`` shows."""
-    handles, labels = ax.get_legend_handles_labels()
+def legend(figure: Figure, ax: Axes | None, *, theory: str | None = None, columns: int = 5) -> None:
+    """One legend above the panels, of what ``ax`` shows; without ``ax`` of the theory alone."""
+    handles, labels = ax.get_legend_handles_labels() if ax is not None else ([], [])
     if theory is not None:
         handles, labels = [*handles, Line2D([], [], **THEORY)], [*labels, theory]
-    columns = len(labels) if len(labels) <= 5 else 4
+    columns = len(labels) if len(labels) <= columns else min(columns, 4)
     figure.legend(handles, labels, loc="outside upper center", frameon=False, ncols=columns)
 
 
 def _lines(
-    ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str] | None, **look: Any
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    hue: str,
+    order: Sequence[str] | None,
+    palette: Mapping[str, Any],
+    **look: Any,
 ) -> None:
     """Lines in our colours, without seaborn's legend a panel: the figure has one."""
-    sns.lineplot(rows, x=x, y="value", hue=hue, hue_order=order, palette=COLOURS, ax=ax, **look)
+    sns.lineplot(rows, x=x, y="value", hue=hue, hue_order=order, palette=palette, ax=ax, **look)
     if (inner := ax.get_legend()) is not None:
         inner.remove()

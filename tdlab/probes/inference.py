@@ -104,9 +104,9 @@ def nearest(output: Float[Tensor, "*b x"], dictionary: Float[Tensor, "j x"]) -> 
 
 
 def mistakes(
-    patterns: Shaped[Tensor, "*b k"], truth: Shaped[Tensor, "*b k"]
-) -> Float[Tensor, "*b k"]:
-    """Where a chain went wrong, step by step.
+    patterns: Shaped[Tensor, "*a k"], truth: Shaped[Tensor, "*b k"]
+) -> Float[Tensor, "*c k"]:
+    """Where a chain went wrong, step by step; leading axes broadcast.
 
     Returns:
         1 where a step arrived at a wrong pattern, else 0; the mean over steps is the error of the

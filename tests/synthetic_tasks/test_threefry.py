@@ -106,6 +106,32 @@ def test_the_first_numbers_of_a_longer_draw_are_those_of_a_shorter_one(draw):
         assert draw(key, (count,)).equal(long.flatten()[:count])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("skip", [0, 1, 2, 3, 6, 11, 24])
+def test_what_is_skipped_is_what_a_longer_draw_begins_with(skip, dtype):
+    keys = torch.stack([stream(seed, "evaluation") for seed in (5, 2**40 + 9)])
+    long = uniforms(keys, (40,), dtype)
+    for count in (0, 1, 2, 5, 8, 15):
+        found = uniforms(keys, (count,), dtype, skip)
+        assert found.dtype == dtype
+        assert found.equal(long[:, skip : skip + count])
+    shaped = uniforms(keys[0], (3, 5), dtype, skip=skip)
+    assert shaped.equal(long[0, skip : skip + 15].unflatten(0, (3, 5)))
+
+
+def test_draws_that_skip_each_other_are_one_draw():
+    key, parts = stream(5, "evaluation"), (3, 4, 1, 7, 2)
+    pieces = [uniforms(key, (count,), skip=sum(parts[:place])) for place, count in enumerate(parts)]
+    assert torch.cat(pieces).equal(uniforms(key, (17,)))
+
+
+def test_a_skip_reaches_beyond_what_was_ever_drawn():
+    key, far = stream(5, "evaluation"), 2**31 + 1
+    words = threefry2x32((key[0], key[1]), (torch.tensor(far // 2), torch.tensor(1)))
+    (u,) = uniforms(key, (1,), torch.float64, skip=far)
+    assert u * 2**23 == (int(words[1]) >> 9) + 0.5
+
+
 @pytest.mark.parametrize("draw", [uniforms, normals])
 def test_bits_do_not_depend_on_how_many_keys_are_evaluated_at_once(draw):
     keys = torch.stack([stream(seed, "train") for seed in (0, 3, 2**40 + 9)])

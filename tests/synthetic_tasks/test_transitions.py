@@ -30,7 +30,8 @@ three_steps_outcome = partial(wanted_outcome, 3, 10)
 def generic(seed: int, steps: int, patterns: int) -> Transitions:
     """Random rows without any symmetry; the largest entries lie on random permutations."""
     generator = np.random.default_rng(seed)
-    matrices = np.sort(generator.dirichlet(np.ones(patterns), (steps, patterns)), axis=-1)
+    spread = np.full(patterns, 0.2 if seed % 2 else 1.0)  # of odd seeds most steps are right
+    matrices = np.sort(generator.dirichlet(spread, (steps, patterns)), axis=-1)
     for matrix in matrices:
         for row, correct in zip(matrix, generator.permutation(patterns), strict=True):
             row[:-1] = generator.permutation(row[:-1])
@@ -143,16 +144,18 @@ def test_with_condition_1_chain_and_outcome_have_any_feasible_pair(shape):
     tau, rho = pair(patterns, *place)
     made = wanted(steps, patterns, tau=tau, rho=rho)
     assert (made.steps, made.patterns) == (steps, patterns)
-    assert (made.tau, made.rho) == (close(tau), close(rho))
-    assert (made.tau_o, made.rho_o) == (close(tau), close(rho))
+    assert [made.tau, made.rho] == close([tau, rho])
+    assert [made.tau_o, made.rho_o] == close([tau, rho])
     assert made.condition_1
     # All noise sits in step 1, where everything but one wrong output shares what is left evenly.
     assert made.stepwise[1:].tolist() == [np.eye(patterns).tolist()] * (steps - 1)
     for i, row in enumerate(made.stepwise[0]):
         assert row[i] == close(tau)
         assert row[(i + 1) % patterns] == close(tau * (1 - rho))
-        assert np.ptp(np.delete(row, [i, (i + 1) % patterns]), initial=row[i - 1]) < 1 - tau + 1e-9
-        assert len({round(float(entry), 9) for entry in np.roll(row, -i)[2:]}) <= 1
+        others = np.roll(row, -i)[2:]
+        assert others.tolist() == close(
+            [(1 - tau * (2 - rho)) / max(1, patterns - 2)] * len(others)
+        )
     assert made == in_first_step(steps, patterns, tau=tau, rho=rho)
     assert made == wanted_outcome(steps, patterns, tau_o=tau, rho_o=rho)
 
@@ -166,7 +169,7 @@ def test_without_condition_1_the_chain_has_any_tau_and_the_rho_of_it(steps, more
     p = 0.5 + share * (steps / (steps + 1) - 0.5)
     tau, rho = p**steps, 1 - (1 - p) / p
     made = wanted(steps, steps + more, tau=tau, rho=rho, condition_1=False)
-    assert (made.tau, made.rho) == (close(tau), close(rho))
+    assert [made.tau, made.rho] == close([tau, rho])
     assert not made.condition_1
 
 
@@ -180,7 +183,7 @@ def test_without_condition_1_the_outcome_has_any_rho_o_and_the_tau_o_of_it(steps
     right, *wrong = by_shift(steps, p)
     tau_o, rho_o = max(right, *wrong), 1 - max(wrong) / right
     made = wanted_outcome(steps, steps + more, tau_o=tau_o, rho_o=rho_o, condition_1=False)
-    assert (made.tau_o, made.rho_o) == (pytest.approx(tau_o), pytest.approx(rho_o, abs=1e-9))
+    assert [made.tau_o, made.rho_o] == pytest.approx([tau_o, rho_o], abs=1e-9)
     assert not made.condition_1
     assert made.stepwise[0].diagonal() == pytest.approx(p)
 
@@ -205,7 +208,8 @@ def test_a_shift_among_two_patterns_never_fails_condition_1():
 
 def test_the_common_shift_of_the_study():
     made = common_shift(3, 10, correct=0.65)
-    assert (made.tau, made.rho) == (pytest.approx(0.275, abs=5e-4), pytest.approx(0.46, abs=5e-3))
+    assert made.tau == pytest.approx(0.275, abs=5e-4)
+    assert made.rho == pytest.approx(0.46, abs=5e-3)
     assert not made.condition_1
     rounded = three_steps(tau=0.275, rho=0.46, condition_1=False)
     assert rounded.tau == close(0.275)
@@ -223,7 +227,7 @@ def test_what_equal_noise_in_all_steps_cannot_do_noise_in_the_first_can(tau):
     # With p = tau^(1/3) at each step, the largest wrong entry is at most 1 - p.
     assert common_shift(3, 10, correct=tau ** (1 / 3)).rho > 0.8
     made = three_steps(tau=tau, rho=0.8)
-    assert (made.tau, made.rho) == (close(tau), close(0.8))
+    assert [made.tau, made.rho] == close([tau, 0.8])
 
 
 def test_with_equal_noise_a_tau_of_a_half_forces_rho_to_its_bound():
@@ -233,12 +237,13 @@ def test_with_equal_noise_a_tau_of_a_half_forces_rho_to_its_bound():
 # A value.
 
 
-def test_lists_and_numpy_numbers_are_the_same_value_as_tuples():
-    lists: Any = [[[np.float64(entry) for entry in row] for row in matrix] for matrix in WORKED]
-    one, other = Transitions(matrices=lists), Transitions(matrices=WORKED)
+@pytest.mark.parametrize("kind", [list, np.array, lambda item: [np.array(part) for part in item]])
+def test_lists_and_arrays_are_the_same_value_as_tuples(kind):
+    one, other = Transitions(matrices=kind(WORKED)), Transitions(matrices=WORKED)
     assert one == other
     assert hash(one) == hash(other)
     assert type(one.matrices[0][0][0]) is float
+    assert one.matrices == WORKED
     assert len({one, other, Transitions(matrices=WORKED[::-1])}) == 2
 
 
@@ -252,7 +257,9 @@ def test_what_was_asked_of_a_value_does_not_change_it():
 
 
 @pytest.mark.parametrize(
-    "made", [generic(1, 3, 4), common_shift(2, 3, correct=0.65), noiseless(2, 3)], ids=str
+    "made",
+    [generic(1, 3, 4), common_shift(2, 3, correct=0.65), noiseless(2, 3)],
+    ids=["generic", "shift", "noiseless"],
 )
 def test_a_value_comes_back_from_its_canonical_json(made):
     stored = json.loads(json.dumps(canonical(made)))
@@ -279,7 +286,7 @@ FAIR = ((0.6, 0.4), (0.4, 0.6))
 @pytest.mark.parametrize(
     ("matrices", "line"),
     [
-        ((), "there are no transition matrices, but must be at least one"),
+        ((), r"matrices are \(\), but must be a list of at least one"),
         ((((1.0,),),), "A_1 has 1 rows, but all need the same number, at least 2"),
         (
             (FAIR, ((0.6, 0.2, 0.2), (0.2, 0.6, 0.2), (0.2, 0.2, 0.6))),
@@ -293,6 +300,7 @@ FAIR = ((0.6, 0.4), (0.4, 0.6))
         (FAIR, r"row 0 of A_1 is 0\.6, but must have 2 entries"),
         ((FAIR, ((0.6, 0.4), (0.4, 0.5))), r"row 1 of A_2 sums to 0\.9, but must sum to 1"),
         ((((0.6, 0.4), (0.4, 0.60001)),), r"row 1 of A_1 sums to 1\.00001, but must sum to 1"),
+        ((((0.6, 0.400002), (0.4, 0.6)),), r"row 0 of A_1 sums to 1\.000002, but must sum to 1"),
         (
             (FAIR, ((1.2, -0.2), (0.4, 0.6))),
             r"an entry of row 0 of A_2 is 1\.2, but must lie in \[0, 1\]",
@@ -311,8 +319,7 @@ FAIR = ((0.6, 0.4), (0.4, 0.6))
         ),
         (
             (FAIR, ((0.4, 0.6), (0.3, 0.7))),
-            "A_2 has its largest entry in column 1 for several rows, but each pattern must have a "
-            "correct output of its own",
+            "A_2 has its largest entry in column 1 for several rows, .* correct output of its own",
         ),
     ],
     ids=str,
@@ -329,9 +336,18 @@ def test_an_entry_that_is_no_number_is_refused():
         Transitions(matrices=wrong)
 
 
-@pytest.mark.parametrize("wrong", [5, (1, 2), np.eye(2)[None], [np.eye(2)]], ids=repr)
-def test_what_is_no_tuple_of_matrices_is_refused_by_name(wrong):
-    with pytest.raises((TypeError, ValueError), match=r"matri|A_1 is"):
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (5, "matrices are 5, but must be a list of at least one"),
+        ((1, 2), "A_1 is 1, but must be a list of rows"),
+        ((FAIR, None), "A_2 is None, but must be a list of rows"),
+        (np.eye(2), r"row 0 of A_1 is 1\.0, but must have 2 entries"),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_matrices_is_refused_by_name(wrong, line):
+    with pytest.raises((TypeError, ValueError), match=f"^{line}$"):
         Transitions(matrices=wrong)
 
 
@@ -356,7 +372,7 @@ def test_a_rho_is_feasible_exactly_in_the_range_that_the_refusal_names(patterns,
 @pytest.mark.parametrize("tau", [0.05, 0.1])
 def test_a_tau_that_leaves_no_rho_is_refused_by_name(tau):
     # The largest of ten probabilities, and the only one of its size, is above a tenth.
-    with pytest.raises(ValueError, match=rf"^tau is {tau}, but .*0\.1"):
+    with pytest.raises(ValueError, match=rf"^tau is {tau}, but must lie in \(0\.1, 1\]$"):
         three_steps(tau=tau, rho=0.5)
 
 
@@ -374,9 +390,9 @@ def shift_outcome(**asked: float) -> Transitions:
         (partial(three_steps, tau=0.5, rho=0), r"rho is 0, but with .* in \(0, 0\.8889\]"),
         (partial(three_steps, tau=0.5, rho=0.9), r"rho is 0\.9, but with .* in \(0, 0\.8889\]"),
         (partial(three_steps, tau=1, rho=0.9), r"rho is 0\.9, but with .* in \[1, 1\]"),
-        (partial(three_steps, tau=0, rho=0.5), r"tau is 0, but must lie in \(0, 1\]"),
-        (partial(three_steps, tau=1.5, rho=0.5), r"tau is 1\.5, but must lie in \(0, 1\]"),
-        (partial(three_steps, tau=math.nan, rho=0.5), r"tau is nan, but must lie in \(0, 1\]"),
+        (partial(three_steps, tau=0, rho=0.5), r"tau is 0, but must lie in \(0\.1, 1\]"),
+        (partial(three_steps, tau=1.5, rho=0.5), r"tau is 1\.5, but must lie in \(0\.1, 1\]"),
+        (partial(three_steps, tau=math.nan, rho=0.5), r"tau is nan, but must lie in \(0\.1, 1\]"),
         (
             partial(three_steps_outcome, tau_o=0.8, rho_o=0.3),
             r"rho_o is 0\.3, but with tau_o = 0\.8 and 10 patterns .* in \[0\.75, 0\.9722\]",
@@ -410,7 +426,7 @@ def shift_outcome(**asked: float) -> Transitions:
         (partial(common_shift, 0, 3, correct=0.6), r"steps \(K\) is 0, but .* at least 1"),
         (partial(common_shift, 3, 1, correct=0.6), r"patterns \(M'\) is 1, but .* at least 2"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else "",
 )
 def test_what_cannot_be_had_is_refused_in_one_line_with_what_can(ask, line):
     with pytest.raises(ValueError, match=f"^{line}$") as caught:
@@ -424,8 +440,8 @@ def test_what_cannot_be_had_is_refused_in_one_line_with_what_can(ask, line):
         (0, 4, r"steps \(K\) is 0, but must be at least 1"),
         (1, 4, r"steps \(K\) is 1, but Condition 1 can fail only with 2 or more"),
         (3, 1, r"patterns \(M'\) is 1, but must be at least 2"),
-        (3, 2, r"patterns \(M'\) is 2, but must exceed K = 3 for Condition 1 to fail"),
-        (3, 3, r"patterns \(M'\) is 3, but must exceed K = 3 for Condition 1 to fail"),
+        (3, 2, r"patterns \(M'\) is 2, but must exceed K = 3, lest .*"),
+        (3, 3, r"patterns \(M'\) is 3, but must exceed K = 3, lest .*"),
     ],
 )
 def test_shapes_that_cannot_fail_condition_1_by_a_shift_are_refused(steps, patterns, line):

@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -73,6 +75,95 @@ def test_one_thread_is_a_matter_of_the_thread_that_asks(threads):
     done.set()
     other.join()
     assert mine == torch.get_num_threads() == 2
+
+
+def test_parts_are_worked_on_at_the_same_time_and_come_back_in_their_order(threads):
+    threads(2)
+    second_is_done = threading.Event()
+
+    def work(part):
+        if part == "first":
+            assert second_is_done.wait(10)
+        else:
+            second_is_done.set()
+        return part.upper()
+
+    assert machine.side_by_side(work, ["first", "second", "third"]) == ["FIRST", "SECOND", "THIRD"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_as_many_parts_as_there_are_threads_each_on_one_of_them(threads, count):
+    threads(count)
+    now, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(count)
+
+    def work(part):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(now, most)
+        together.wait(10)  # with fewer at a time it waits in vain
+        time.sleep(0.01)  # were there more, they would come meanwhile
+        with lock:
+            now -= 1
+        return torch.get_num_threads()
+
+    assert machine.side_by_side(work, range(6)) == [1] * 6
+    assert most == count
+    assert torch.get_num_threads() == count
+
+
+def test_a_single_part_has_all_threads_and_none_has_no_result(threads):
+    threads(3)
+    caller = threading.get_ident()
+
+    def work(part):
+        return part, torch.get_num_threads(), threading.get_ident()
+
+    assert machine.side_by_side(work, ["only"]) == [("only", 3, caller)]
+    assert machine.side_by_side(work, []) == []
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("parts", [["only"], ["one", "other"]])
+def test_work_that_fails_is_heard_of_and_the_count_is_restored(threads, parts):
+    threads(3)
+
+    def fails(part):
+        raise KeyError(part)
+
+    with pytest.raises(KeyError, match=parts[0]):
+        machine.side_by_side(fails, parts)
+    assert torch.get_num_threads() == 3
+
+
+def count_of_a_new_thread():
+    counts = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return counts[0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_that_start_later_have_the_count_of_before(threads, fails):
+    threads(2)
+    both = threading.Barrier(2)
+
+    def work(part):
+        both.wait(10)
+        # The second thread began with the count of the first one, 1, and hands it on if it is the
+        # last to end; so it waits for the first, a second at most.
+        for _ in range(100 if part == "second" else 0):
+            if count_of_a_new_thread() == 2:
+                break
+            time.sleep(0.01)
+        if fails and part == "second":
+            raise KeyError
+
+    with pytest.raises(KeyError) if fails else nullcontext():
+        machine.side_by_side(work, ["first", "second"])
+    assert count_of_a_new_thread() == 2
 
 
 def test_what_the_user_has_set_stays(monkeypatch):

@@ -28,7 +28,9 @@ MEAN, FINAL = "mean over steps", "final answer"
 def chain_errors(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
     """Error of the chain of thought for grids of alpha', tau and rho; Condition 1 holds.
 
-    Theory rows: the bound on the error of a vote, and the limit at the longest prompt.
+    Theory rows: the bound on the error of a vote (``error_bound``), the limit of the error at the
+    longest prompt, and the theorem's number of examples, with one for its constant
+    (``length_bound``).
 
     Returns:
         A tidy table as of ``errors``, with columns ``varied`` (alpha, tau or rho) and ``at`` (its
@@ -138,7 +140,8 @@ def _predictions(setting: Setting, task: NoisyReasoning, inference: str) -> pd.D
     tidied = partial(tidy, source="theory", step=setting.steps, inference=inference, output=output)
     bound = tidied("error_bound", torch.tensor(bounds), "length", length=setting.lengths)
     limit = tidied("error", li2025.limit_error(), "", length=setting.lengths[-1])
-    return pd.concat([bound, limit])
+    needed = tidied("length_bound", li2025.bound_test_length(task.alpha, tau, rho), "")
+    return pd.concat([bound, limit, needed])
 
 
 def head_of(results: Sequence[Trained]) -> Head:

@@ -14,6 +14,12 @@ from tdlab.run import Run
 from tdlab.schedule import LogSpaced
 from tdlab.studies.setting import changed, shown
 
+ENOUGH = 8  # (ours) the constant in l >= Omega(1 / alpha), where alpha is varied
+_GRIDS = (
+    *("lengths", "test_alphas", "taus", "rhos"),
+    *("rate_alphas", "rate_chains", "rate_patterns", "rate_losses"),
+)
+
 
 @value
 class Setting:
@@ -56,21 +62,29 @@ class Setting:
     shift_length: int = 20  # (ours)
     rate_lr: float = 4.0  # eta where steps to a fixed loss are counted (ours)
     rate_steps: int = 250  # (ours)
-    rate_points: int = 5  # values of each number that the rate is measured against (ours)
+    # What steps are counted against (ours): alpha, K, M, and the loss; else the last is rate_loss.
+    rate_alphas: tuple[float, ...] = (0.2, 0.28, 0.4, 0.56, 0.8)
+    rate_chains: tuple[int, ...] = (2, 3, 4, 5, 6)
+    rate_patterns: tuple[int, ...] = (9, 12, 15, 20, 26)
+    rate_losses: tuple[float, ...] = (0.1, 0.05, 0.03, 0.02, 0.01)
+    rate_loss: float = 0.02
 
     def __post_init__(self) -> None:
         require_count("seeds", self.seeds, 2)  # one seed has no interval
         require_count("prompts", self.prompts, 1)
         require_count("rate_steps", self.rate_steps, 20)
-        require_count("rate_points", self.rate_points, 2)
         require_between("lr", self.lr, 0, math.inf, above=True)
         require_between("rate_lr", self.rate_lr, 0, math.inf, above=True)
         for length in self.lengths:
             require_count("lengths", length, 1)
-        if list(self.lengths) != sorted(set(self.lengths)) or len(self.lengths) < 2:
-            raise ValueError(f"lengths are {self.lengths}, but must increase, at least two of them")
+        for loss in (*self.rate_losses, self.rate_loss):
+            require_between("rate_losses", loss, 0, math.inf, above=True)
+        for name in _GRIDS:
+            values = getattr(self, name)
+            if len(set(values)) < max(2, len(values)):
+                raise ValueError(f"{name} is {values}, but must be different values, at least two")
         # Refuses what these refuse.
-        _ = self.runs(), self.runs(self.wide_task), self.shifted(0.5, 0.0)
+        _ = self.runs(), self.runs(self.wide_task), self.shifted(0.5, 0.0), self.rate_tasks
         _ = self.chain_grids, self.outcome_grids, self.failing_noise
 
     def _repr_html_(self) -> str:
@@ -129,6 +143,16 @@ class Setting:
             )
         return made
 
+    @property
+    def rate_tasks(self) -> dict[tuple[str, float], Reasoning]:
+        """Training tasks by what is varied (alpha, steps, patterns, loss) and its value."""
+        longer = replace(self.task, length=math.ceil(ENOUGH / min(self.rate_alphas)))
+        tasks: dict[tuple[str, float], Reasoning] = {}
+        tasks |= {("alpha", x): replace(longer, alpha=x) for x in self.rate_alphas}
+        tasks |= {("steps", x): replace(self.task, steps=x) for x in self.rate_chains}
+        tasks |= {("patterns", x): replace(self.task, patterns=x) for x in self.rate_patterns}
+        return {**tasks, ("loss", self.rate_loss): self.task}
+
     def test(self, transitions: Transitions, **changes: Any) -> NoisyReasoning:
         """Test prompts of the longest length, with these wrong steps; ``changes`` are fields."""
         task = NoisyReasoning(
@@ -176,7 +200,10 @@ PRESETS = {
         lr=4.0,
         prompts=400,
         lengths=(10, 20, 40, 60, 80, 100),
-        rate_points=3,
+        rate_alphas=(0.2, 0.4, 0.8),
+        rate_chains=(2, 4, 6),
+        rate_patterns=(9, 15, 26),
+        rate_losses=(0.1, 0.03, 0.01),
     ),
 }
 

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from tdlab import sweep
-from tdlab.claims import li2024, scorecard
+from tdlab.claims import li2024, li2025, scorecard
 from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
 from tdlab.optimisers import SGD
 from tdlab.results import provenance
 from tdlab.run import Run
 from tdlab.statistics import Interval
-from tdlab.studies import icl
+from tdlab.studies import cot, icl
 from tdlab.train import Training
 
 # Small enough for a test; xi makes some neurons large before any of them is trained.
@@ -37,6 +37,36 @@ TINY = icl.setting(
     batch=10,
     xi=0.2,
 )
+TINY_COT = cot.setting(
+    "quick",
+    seeds=2,
+    steps=40,
+    snapshots=9,
+    width=12,
+    wide=12,
+    patterns=4,
+    chain=2,
+    length=6,
+    alpha=0.7,
+    xi=0.01,
+    prompts=24,
+    test_patterns=3,
+    tau=0.6,
+    rho=0.5,
+    tau_o=0.6,
+    rho_o=0.5,
+    failing=0.6,
+    lengths=(4, 9),
+    taus=(0.6, 0.65),
+    rhos=(0.4, 0.5),
+    rate_steps=30,
+    rate_alphas=(0.5, 0.9),
+    rate_chains=(1, 2),
+    rate_patterns=(4, 6),
+    rate_losses=(0.3, 0.25),
+    rate_loss=0.3,
+)
+IDS = [each.id for each in (*li2024.CLAIMS, *li2025.CLAIMS)]
 FOUND = Finding("part", "> 0", Interval(1.5, 1.0, 2.0), AGREES)
 
 
@@ -58,12 +88,18 @@ def finite(text):
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(icl.PRESETS, "quick", TINY)
+    monkeypatch.setitem(cot.PRESETS, "quick", TINY_COT)
 
 
 @pytest.fixture
 def judges(monkeypatch):
-    """Puts claims of the test in place of the paper's."""
-    return lambda *claims: monkeypatch.setattr(scorecard.li2024, "CLAIMS", claims)
+    """Puts claims of the test in place of the papers', all of them about the first study."""
+
+    def put(*claims):
+        monkeypatch.setattr(li2024, "CLAIMS", claims)
+        monkeypatch.setattr(li2025, "CLAIMS", ())
+
+    return put
 
 
 def counting(patch):
@@ -98,6 +134,7 @@ def card(tmp_path_factory):
     path = tmp_path_factory.mktemp("card") / "card.json"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setitem(icl.PRESETS, "quick", TINY)
+        patch.setitem(cot.PRESETS, "quick", TINY_COT)
         runs = counting(patch)
         status = scorecard.main([], None, None, path)
     return Card(status, out.getvalue(), path, runs)
@@ -106,7 +143,8 @@ def card(tmp_path_factory):
 def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(card):
     assert card.status == 0
     lines = card.printed.splitlines()
-    assert lines[0] == "preset quick: 2 seeds, 30 steps"
+    assert lines[0] == "icl, preset quick: 2 seeds, 30 steps"
+    assert "cot, preset quick: 2 seeds, 40 steps" in lines
     for each in json.loads(card.path.read_text())["claims"]:
         assert f"{each['id']}: {each['verdict']}" in lines
         assert f"  {each['statement']}" in lines
@@ -114,25 +152,27 @@ def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(ca
             interval = Interval(finding["measured"], *finding["interval"])
             end = f"  {interval}  predicted {finding['prediction']}"
             mark = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}[finding["verdict"]]
-            (line,) = (x for x in lines if x.startswith(f"  {mark} {finding['part']} "))
-            assert line.endswith(end)
+            start = f"  {mark} {finding['part']} "
+            assert [line for line in lines if line.startswith(start) and line.endswith(end)]
 
 
 def test_the_last_line_counts_the_verdicts(card):
     counts = Counter(each["verdict"] for each in json.loads(card.path.read_text())["claims"])
     total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     assert card.printed.splitlines()[-1].startswith(f"{total}; ")
-    assert sum(counts.values()) == len(li2024.CLAIMS)
+    assert sum(counts.values()) == len(IDS)
 
 
 def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
     assert [each.name for each in card.path.parent.iterdir()] == [card.path.name]
     record = finite(card.path.read_text())
-    assert (record["preset"], record["seeds"]) == ("quick", 2)
-    assert (record["changes"], record["failed"], record["diverged"]) == ({}, [], [])
+    assert (record["preset"], record["changes"]) == ("quick", {})
+    complete = {"seeds": 2, "failed": [], "diverged": []}
+    assert record["studies"] == {"icl": complete, "cot": complete}
     assert record["provenance"] == provenance()
-    assert [each["id"] for each in record["claims"]] == [each.id for each in li2024.CLAIMS]
-    for each, known in zip(record["claims"], li2024.CLAIMS, strict=True):
+    assert [each["id"] for each in record["claims"]] == IDS
+    for each, known in zip(record["claims"], (*li2024.CLAIMS, *li2025.CLAIMS), strict=True):
+        assert each["id"].startswith(f"{each['study']}.")
         assert (each["statement"], each["source"]) == (known.statement, known.source)
         assert each["rule"] == known.rule
         found = [Finding("", "", Interval(0, 0, 0), part["verdict"]) for part in each["findings"]]
@@ -192,7 +232,7 @@ def test_a_claim_that_cannot_be_measured_is_status_one_and_the_others_are_judged
     assert "second" not in out
     record = json.loads(path.read_text())
     assert [each["id"] for each in record["claims"]] == ["first", "third"]
-    assert record["failed"] == ["second"]
+    assert record["studies"]["icl"]["failed"] == ["second"]
 
 
 def test_changes_reach_the_setting_the_first_line_and_the_file(judges, tiny, tmp_path, capsys):
@@ -207,11 +247,13 @@ def test_changes_reach_the_setting_the_first_line_and_the_file(judges, tiny, tmp
     assert scorecard.main([], "quick", None, path, changes) == 0
     assert seen == [replace(TINY, seeds=3, beta=2.25, lengths=(3, 5))]
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first == ("preset quick, seeds = 3, beta = 2.25, lengths = (3, 5): 3 seeds, 30 steps")
+    assert first == (
+        "icl, preset quick, seeds = 3, beta = 2.25, lengths = (3, 5): 3 seeds, 30 steps"
+    )
     record = finite(path.read_text())
     assert record["preset"] == "quick"
     assert record["changes"] == {"seeds": 3, "beta": 2.25, "lengths": [3, 5]}
-    assert record["seeds"] == 3
+    assert record["studies"]["icl"]["seeds"] == 3
 
 
 @pytest.mark.parametrize(
@@ -226,9 +268,15 @@ def test_a_change_that_the_setting_refuses_is_refused_before_any_training(
     tiny, trainings, tmp_path, changes, kind, line
 ):
     with pytest.raises(kind, match=line):
-        scorecard.main([], None, None, tmp_path / "card.json", changes)
+        scorecard.main(["icl.shift"], None, None, tmp_path / "card.json", changes)
     assert not trainings
     assert not list(tmp_path.iterdir())
+
+
+def test_a_change_that_one_of_the_studies_does_not_have_is_refused(tiny, trainings):
+    with pytest.raises(TypeError, match=r"^Setting has no field 'beta'"):
+        scorecard.main(["icl.shift", "cot.shift"], None, None, None, {"beta": 2.0})
+    assert not trainings
 
 
 def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypatch, capsys):
@@ -242,7 +290,7 @@ def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypat
     assert "other: agrees" in out
 
 
-def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, monkeypatch, tmp_path, capsys):
+def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, judges, tmp_path, capsys):
     good, bad = TINY.runs()
     wild = replace(bad, optimiser=SGD(lr=1e6))
 
@@ -255,24 +303,26 @@ def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, monkeypatch
             return judge(measurements)
 
     own = Own(id="one", statement="", source="", rule="", needs=(), judge=judge)
-    monkeypatch.setattr(scorecard.li2024, "CLAIMS", (own,))
+    judges(own)
     with pytest.warns(RuntimeWarning, match=f"run {wild.id} .*diverged at step"):
         assert scorecard.main([], None, None, tmp_path / "card.json") == 0
     assert f"left out, because it diverged: run {wild.id} (seed 4)" in capsys.readouterr().out
     record = finite((tmp_path / "card.json").read_text())
-    assert (record["diverged"], record["failed"]) == ([wild.id], [])
+    assert record["studies"]["icl"] == {"seeds": 2, "diverged": [wild.id], "failed": []}
 
 
 def test_names_choose_claims_in_their_order():
-    assert scorecard.chosen([]) == list(li2024.CLAIMS)
-    assert scorecard.chosen(["icl.shift", "icl.coverage"]) == [li2024.shift, li2024.coverage]
+    everything = {"icl": list(li2024.CLAIMS), "cot": list(li2025.CLAIMS)}
+    assert scorecard.chosen([]) == everything
+    named = scorecard.chosen(["cot.shift", "icl.shift", "icl.coverage"])
+    assert named == {"cot": [li2025.shift], "icl": [li2024.shift, li2024.coverage]}
 
 
 @pytest.mark.parametrize(
     ("name", "hint"), [("icl.shfit", "; did you mean 'icl.shift'?"), ("zzz", "")]
 )
 def test_an_unknown_claim_gets_one_line_with_the_nearest_name_and_all(name, hint):
-    ids = ", ".join(each.id for each in li2024.CLAIMS)
+    ids = ", ".join(IDS)
     with pytest.raises(ValueError, match=r"^there is no claim ") as caught:
         scorecard.chosen(["icl.shift", name])
     assert str(caught.value) == f"there is no claim {name!r}{hint} (it has: {ids})"
@@ -306,8 +356,10 @@ def test_an_unknown_preset_or_device_is_refused_before_any_training(tiny, traini
 def test_runs_that_claims_share_are_trained_once(card):
     trained = Counter((run.id, run.steps) for run in card.trainings)
     assert set(trained.values()) == {1}
-    # 2 seeds; the setting's own runs, 2 more task sets, 2 more step sizes.
-    assert len(trained) == 2 * (1 + 2 + 2)
+    # 2 seeds; the setting's own runs, 2 more task sets, 2 more step sizes. For chains of thought
+    # the setting's own, as the wide task is the same here; 2 values each of alpha, K and M, of
+    # which K = 2 and M = 4 are the task whose losses are compared.
+    assert len(trained) == 2 * (1 + 2 + 2) + 2 * (1 + 2 + 2 + 1)
 
 
 def test_nothing_is_trained_before_it_is_asked_for_and_a_table_is_made_once(trainings):

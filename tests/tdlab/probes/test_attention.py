@@ -1,5 +1,6 @@
-"""Concentration and entropy on planted attention, and the probes in a stranger's script."""
+"""Mass and entropy on planted attention, and the probes in a stranger's script."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from tdlab.probes import concentration, entropy
+from tdlab.probes.attention import by_step_and_pattern
 
 ROOT = Path(__file__).parents[3]
 ATTENTION = torch.tensor([[0.1, 0.23, 0.37, 0.3], [0.55, 0.05, 0.15, 0.25]], dtype=torch.float64)
 RELEVANT = torch.tensor([[True, False, True, False], [False, True, True, True]])
+SAME_STEP = torch.tensor([[True, True, False, False], [False, True, False, True]])
 
 
 def close(measured, expected):
@@ -51,6 +54,47 @@ def test_a_single_prompt_has_a_single_number():
     close(concentration(ATTENTION[1], RELEVANT[1]), 0.45)
 
 
+def test_mass_by_step_and_pattern_has_rows_other_and_same_step_columns_other_and_same_pattern():
+    mass = by_step_and_pattern(ATTENTION[0], SAME_STEP[0], RELEVANT[0])
+    close(mass, [[0.3, 0.37], [0.23, 0.1]])
+    close(mass[1, 1], concentration(ATTENTION[0], SAME_STEP[0] & RELEVANT[0]))
+
+
+def by_loops(attention, same_step, same_pattern):
+    """The four masses of one prompt, column by column."""
+    mass = [[0.0, 0.0], [0.0, 0.0]]
+    columns = attention.tolist(), same_step.tolist(), same_pattern.tolist()
+    for share, step, pattern in zip(*columns, strict=True):
+        mass[int(step)][int(pattern)] += share
+    return mass
+
+
+def test_mass_by_step_and_pattern_is_the_naive_sum_for_every_layer_head_and_prompt():
+    generator = torch.Generator().manual_seed(8)
+    attention = torch.rand(2, 3, 5, 9, generator=generator, dtype=torch.float64)
+    step, pattern = (torch.rand(5, 9, generator=generator) < p for p in (0.6, 0.3))
+    mass = by_step_and_pattern(attention, step, pattern)
+    assert mass.shape == (2, 3, 5, 2, 2)
+    for layer, head, b in itertools.product(range(2), range(3), range(5)):
+        close(mass[layer, head, b], by_loops(attention[layer, head, b], step[b], pattern[b]))
+    close(mass.sum((-2, -1)), attention.sum(-1))  # no column is counted twice or left out
+
+
+def test_one_attention_meets_the_steps_and_patterns_of_many_prompts():
+    expected = [by_loops(ATTENTION[1], SAME_STEP[b], RELEVANT[b]) for b in range(2)]
+    close(by_step_and_pattern(ATTENTION[1], SAME_STEP, RELEVANT), expected)
+    close(by_step_and_pattern(ATTENTION[1:], SAME_STEP, RELEVANT), expected)
+
+
+def test_where_no_column_is_special_all_mass_is_in_one_place():
+    everything, nothing = RELEVANT | True, RELEVANT & False
+    for row, step in enumerate((nothing, everything)):
+        for column, pattern in enumerate((nothing, everything)):
+            expected = torch.zeros(2, 2, 2, dtype=torch.float64)
+            expected[:, row, column] = 1.0
+            close(by_step_and_pattern(ATTENTION, step, pattern), expected)
+
+
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_entropy_is_log_l_where_attention_is_uniform(length):
     close(entropy(torch.full((3, length), 1 / length, dtype=torch.float64)), [math.log(length)] * 3)
@@ -71,6 +115,7 @@ def test_what_does_not_fit_is_refused_in_one_line_with_both_shapes_or_the_dtype(
     script = """
 import torch
 from tdlab.probes import concentration
+from tdlab.probes.attention import by_step_and_pattern
 for attention, relevant in (((2, 3, 4, 5), (4, 6)), ((2, 3, 4, 5), (3, 5)), ((), (5,)), ((5,), ())):
     try:
         concentration(torch.ones(attention), torch.ones(relevant, dtype=torch.bool))
@@ -80,6 +125,17 @@ try:
     concentration(torch.ones(2, 3), torch.tensor([0, 2, 1]))
 except TypeError as error:
     print(error)
+one, zero = torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, dtype=torch.int64)
+for step, pattern in ((one, zero), (zero, one), (zero, zero)):
+    try:
+        by_step_and_pattern(torch.ones(2, 3), step, pattern)
+    except TypeError as error:
+        print(str(error).split("has ")[1])
+for attention in ((2, 4), (), (2, 4, 3)):
+    try:
+        by_step_and_pattern(torch.ones(attention), one, one)
+    except ValueError as error:
+        print(str(error).split(": ")[1])
 """
     done = in_a_process_of_its_own(script)
     last, leading = "the last axis of both must be the context examples", "the leading axes must"
@@ -89,6 +145,8 @@ except TypeError as error:
         f"attention has shape (), relevant (5,): {last}",
         f"attention has shape (5,), relevant (): {last}",
         "relevant has dtype torch.int64, but must be boolean",
+        *["dtype torch.int64, but must be boolean"] * 3,
+        *[last, last, f"{leading} be equal or broadcast"],
     ], done.stderr
 
 

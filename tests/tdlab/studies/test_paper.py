@@ -1,8 +1,11 @@
 """What the published setting must reach in every seed, not in the mean; `make slow` runs it."""
 
+from dataclasses import replace
+
 import pytest
 
-from tdlab.studies import icl
+from synthetic_tasks.transitions import noiseless
+from tdlab.studies import cot, icl
 from tdlab.sweep import trained
 
 
@@ -30,3 +33,28 @@ def test_at_preset_paper_every_seed_generalizes_attends_and_follows_the_coeffici
     steep = at.loc["largest"][[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]].mean()
     correlation = steep.corr(steep.index.to_series())
     assert correlation**2 > 0.99
+
+
+@pytest.mark.slow
+def test_at_preset_paper_every_chain_attends_and_reasons_where_in_context_learning_fails():
+    setting = cot.setting("paper")
+    results = trained(setting.runs())
+    dynamics = cot.dynamics(setting, results)
+    last = dynamics[(dynamics.step == 2000) & (dynamics.source == "measured")]
+    right = last[(last.alpha == 0.4) & (last.place == "same step, same pattern")].value
+    assert len(right) == 8
+    assert (right > 0.9).all()
+
+    clean = noiseless(setting.chain, setting.test_patterns)
+    many = replace(setting, prompts=10_000)
+    for noise in (0.0, 0.2):
+        task = setting.test(clean, noise=noise, length=setting.length)
+        along = cot.along_chain(many, results, task)
+        wrong = along[along.quantity == "error"]
+        assert len(wrong) == 8 * 3
+        assert (wrong.value == 0).all()
+
+    failing = cot.errors(setting, results, setting.test(setting.failing_noise))
+    longest = failing[failing.length == 100].set_index(["inference", "output"]).value.sort_index()
+    assert (longest["in context", "final answer"] > 0.8).all()
+    assert (longest["chain of thought", "mean over steps"] < 0.1).all()
