@@ -1,5 +1,7 @@
 """The figures of the chain-of-thought study, one function a tidy table."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -50,12 +52,23 @@ def phases(dynamics: pd.DataFrame) -> Figure:
     curves(right, loss.assign(prompts=prompts), "step", "prompts", palette=shades)
     right.legend(frameon=False, fontsize="small")
     right.set(ylabel="squared loss", yscale="log")
-    for ax in (left, right):
-        ax.set_xscale("symlog", linthresh=1)
-        ax.set_xlim(0, dynamics.step.max())
-        ax.set(xlabel="training step")
-        ax.xaxis.set_major_formatter(ScalarFormatter())
+    _training_steps((left, right), dynamics)
     legend(figure, left, theory="theory: uniform before, 1 after", columns=3)
+    return figure
+
+
+@drawing
+def ablations(table: pd.DataFrame) -> Figure:
+    """Attention on the right columns, and the loss, by which matrices are trained."""
+    figure, ((left, right),) = grid(1, 2, height=3.4)
+    table = select(table).assign(kind=table.trained + " trained")
+    order = [name for name in COLOURS if name in set(table.kind)]
+    curves(left, table[table.place == _RIGHT], "step", "kind", order=order)
+    curves(right, table[table.quantity == "loss"], "step", "kind", order=order)
+    left.set(ylabel="attention mass, same step and pattern", ylim=(0, 1.05))
+    right.set(ylabel="squared loss", yscale="log")
+    _training_steps((left, right), table)
+    legend(figure, left)
     return figure
 
 
@@ -177,6 +190,15 @@ def shift(table: pd.DataFrame) -> Figure:
                 ax.plot(predicted["at"], predicted.value, **THEORY)
     legend(figure, panels[0][0], theory=r"theory: $\to 0$ with enough context")
     return figure
+
+
+def _training_steps(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """A log axis of training steps that shows the start as well."""
+    for ax in axes:
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(0, table.step.max())
+        ax.set(xlabel="training step")
+        ax.xaxis.set_major_formatter(ScalarFormatter())
 
 
 def _log_error(ax: Axes, rows: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """The chain-of-thought study (Li et al., ICLR 2025): what is trained, and what is measured."""
 
+from tdlab.studies.cot.ablations import ablation_runs, ablations
 from tdlab.studies.cot.attention import along_chain, attention
 from tdlab.studies.cot.dynamics import dynamics, phases
 from tdlab.studies.cot.inference import chain_errors, conditions, errors, in_context_errors
@@ -12,6 +13,8 @@ __all__ = [
     "PRESETS",
     "Measurements",
     "Setting",
+    "ablation_runs",
+    "ablations",
     "along_chain",
     "attention",
     "chain_errors",

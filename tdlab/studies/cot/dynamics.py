@@ -37,22 +37,31 @@ def dynamics(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         A tidy table with columns ``alpha`` (of the prompts: that of training and that of testing)
         and, for a ``mass``, ``place`` (a key of ``PLACES``).
     """
+    tables = []
+    for alpha in (setting.alpha, setting.test_alpha):
+        tables.append(over_training(setting, results, alpha))
+        tables += _predictions(setting, alpha, results[0].steps[-1])
+    return pd.concat(tables, ignore_index=True)
+
+
+def over_training(setting: Setting, results: Sequence[Trained], alpha: float) -> pd.DataFrame:
+    """Squared loss and attention mass at every snapshot, on training prompts of this alpha.
+
+    Returns:
+        The measured rows of ``dynamics``.
+    """
     runs = [result.run for result in results]
     steps, params = at_each_step(results)
     variants = [{k: v[:, at] for k, v in params.items()} for at in range(len(steps))]
-    tables = []
-    for alpha in (setting.alpha, setting.test_alpha):
-        task = replace(setting.task, alpha=alpha)
-        numbers = evaluate(runs, variants, [task] * len(runs), setting.prompts, _loss_and_masses)
-        shared = {"source": "measured", "step": steps, "alpha": alpha, **members(runs)}
-        loss = numbers.pop("loss").mean(-1)
-        tables.append(tidy("loss", loss, "step member", **shared))
-        tables += [
-            tidy("mass", each.mean(-1), "step member", place=place, **shared)
-            for place, each in numbers.items()
-        ]
-        tables += _predictions(setting, alpha, steps[-1])
-    return pd.concat(tables, ignore_index=True)
+    tasks = [replace(setting.task, alpha=alpha)] * len(runs)
+    numbers = evaluate(runs, variants, tasks, setting.prompts, _loss_and_masses)
+    shared = {"source": "measured", "step": steps, "alpha": alpha, **members(runs)}
+    loss = tidy("loss", numbers.pop("loss").mean(-1), "step member", **shared)
+    masses = [
+        tidy("mass", each.mean(-1), "step member", place=place, **shared)
+        for place, each in numbers.items()
+    ]
+    return pd.concat([loss, *masses], ignore_index=True)
 
 
 def phases(dynamics: pd.DataFrame, alpha: float) -> pd.DataFrame:

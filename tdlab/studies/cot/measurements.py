@@ -5,6 +5,7 @@ from functools import cached_property
 import pandas as pd
 
 from tdlab.studies import measurements
+from tdlab.studies.cot.ablations import ablation_runs, ablations
 from tdlab.studies.cot.attention import attention
 from tdlab.studies.cot.dynamics import dynamics, phases
 from tdlab.studies.cot.inference import chain_errors, conditions, in_context_errors
@@ -34,6 +35,12 @@ class Measurements(measurements.Measurements[Setting]):
     def phases(self) -> pd.DataFrame:
         """See ``tdlab.studies.cot.phases``, on prompts of the training alpha."""
         return phases(self.dynamics, self.setting.alpha)
+
+    @cached_property
+    def ablations(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.ablations``."""
+        runs = ablation_runs(self.setting)
+        return ablations(self.setting, {name: self.results(each) for name, each in runs.items()})
 
     @cached_property
     def attention(self) -> pd.DataFrame:

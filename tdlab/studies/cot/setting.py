@@ -42,6 +42,7 @@ class Setting:
     length: int = 20  # l (ours)
     alpha: float = 0.4
     xi: float = 1e-3  # (ours)
+    delta: float = 0.2  # of W_Q and W_K where these are trained (ours)
     snapshots: int = 40  # (ours)
     prompts: int = 4000  # a point and a seed (ours)
     test_patterns: int = 10  # M'
@@ -74,6 +75,7 @@ class Setting:
         require_count("prompts", self.prompts, 1)
         require_count("rate_steps", self.rate_steps, 20)
         require_between("lr", self.lr, 0, math.inf, above=True)
+        require_between("delta", self.delta, 0, math.inf, above=True)
         require_between("rate_lr", self.rate_lr, 0, math.inf, above=True)
         for length in self.lengths:
             require_count("lengths", length, 1)

@@ -348,6 +348,7 @@ def test_mistakes_are_counted_step_by_step():
     errors = mistakes(found, truth)
     assert errors.dtype == torch.float32
     assert errors.tolist() == [[[0, 0, 0], [1, 0, 0]], [[0, 1, 1], [1, 0, 1]]]
+    assert mistakes(found, truth[0, 0]).equal(errors)  # one truth for many chains
 
 
 def test_what_does_not_fit_is_refused_in_one_line_with_its_sizes():
