@@ -20,9 +20,7 @@ def concentration(
         TypeError: unless ``relevant`` is boolean.
         ValueError: where the axes do not fit.
     """
-    if relevant.dtype != torch.bool:
-        raise TypeError(f"relevant has dtype {relevant.dtype}, but must be boolean")
-    _require_fit(attention, relevant)
+    _require_fit(attention, relevant, "relevant")
     return (attention * relevant).sum(-1)
 
 
@@ -41,16 +39,14 @@ def by_step_and_pattern(
         TypeError: unless both are boolean.
         ValueError: where the axes do not fit.
     """
-    return torch.stack(
-        [
-            torch.stack([concentration(attention, step & pattern) for pattern in patterns], dim=-1)
-            for step, patterns in (
-                (~same_step, (~same_pattern, same_pattern)),
-                (same_step, (~same_pattern, same_pattern)),
-            )
-        ],
-        dim=-2,
-    )
+    _require_fit(attention, same_step, "same_step")
+    _require_fit(attention, same_pattern, "same_pattern")
+    _require_fit(same_step, same_pattern, "same_pattern", "same_step")
+    rows = [
+        [concentration(attention, step & pattern) for pattern in (~same_pattern, same_pattern)]
+        for step in (~same_step, same_step)
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def entropy(attention: Float[Tensor, "*a l"]) -> Float[Tensor, "*a"]:
@@ -58,10 +54,12 @@ def entropy(attention: Float[Tensor, "*a l"]) -> Float[Tensor, "*a"]:
     return -torch.xlogy(attention, attention).sum(-1)
 
 
-def _require_fit(attention: Tensor, relevant: Tensor) -> None:
-    shapes = f"attention has shape {tuple(attention.shape)}, relevant {tuple(relevant.shape)}"
-    if not attention.ndim or not relevant.ndim or attention.shape[-1] != relevant.shape[-1]:
+def _require_fit(one: Tensor, mask: Tensor, name: str, other: str = "attention") -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(f"{name} has dtype {mask.dtype}, but must be boolean")
+    shapes = f"{other} has shape {tuple(one.shape)}, {name} {tuple(mask.shape)}"
+    if not one.ndim or not mask.ndim or one.shape[-1] != mask.shape[-1]:
         raise ValueError(f"{shapes}: the last axis of both must be the context examples")
-    pairs = zip(reversed(attention.shape), reversed(relevant.shape), strict=False)
+    pairs = zip(reversed(one.shape), reversed(mask.shape), strict=False)
     if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise ValueError(f"{shapes}: the leading axes must be equal or broadcast")

@@ -47,7 +47,12 @@ def chain_of_thought(
     Raises:
         ValueError: where the widths do not fit.
     """
-    _require_halves(query, dictionary, codes)
+    _require_halves(context, query, dictionary)
+    if not len(codes) or codes.shape[-1] != dictionary.shape[-1]:
+        raise ValueError(
+            f"codes have shape {tuple(codes.shape)}, but must be at least one, each of "
+            f"{dictionary.shape[-1]} entries"
+        )
     chain, found, looked = query[None], [], []
     for k in range(len(codes)):
         trace = answer(context, chain, mask)
@@ -55,7 +60,7 @@ def chain_of_thought(
         missing = len(codes) - 1 - k
         looked.append(torch.nn.functional.pad(trace.attention, (0, missing)))
         if missing:
-            v = dictionary.index_select(0, found[-1][None])
+            v = dictionary.index_select(0, found[-1].clamp(min=0)[None])
             told = torch.cat([chain[-1:, : v.shape[-1]], v], dim=-1)
             asked = torch.cat([v + codes[k + 1], torch.zeros_like(v)], dim=-1)
             chain = torch.cat([chain[:-1], told, asked])
@@ -70,6 +75,7 @@ def in_context(
     dictionary: Float[Tensor, "j x"],
 ) -> Int[Tensor, ""]:
     """The pattern nearest to the one answer to ``query``; the context shows final outputs only."""
+    _require_halves(context, query, dictionary)
     return nearest(answer(context, query[None], mask).output, dictionary)
 
 
@@ -85,7 +91,7 @@ def final_outputs_only(
         ValueError: unless the context has K columns an example.
     """
     steps, width = codes.shape[-2:]
-    if context.shape[-2] % steps or context.shape[-1] != 2 * width:
+    if context.ndim < 2 or context.shape[-2] % steps or context.shape[-1] != 2 * width:
         raise ValueError(
             f"a context of shape {tuple(context.shape)} does not consist of examples with "
             f"{steps} columns of {2 * width} entries"
@@ -98,9 +104,10 @@ def final_outputs_only(
 
 
 def nearest(output: Float[Tensor, "*b x"], dictionary: Float[Tensor, "j x"]) -> Int[Tensor, "*b"]:
-    """Which row of the dictionary lies nearest to the output."""
+    """Which row of the dictionary lies nearest to the output; -1 where the output is NaN."""
     # |F - mu|^2 = |F|^2 - 2 F . mu + |mu|^2, of which the first is the same for all.
-    return (dictionary.square().sum(-1) - 2 * output @ dictionary.T).argmin(-1)
+    away = dictionary.square().sum(-1) - 2 * output @ dictionary.T
+    return torch.where(output.isnan().any(-1), -1, away.argmin(-1))
 
 
 def mistakes(
@@ -119,10 +126,11 @@ def mistakes(
     return (patterns != truth).float()
 
 
-def _require_halves(query: Tensor, dictionary: Tensor, codes: Tensor) -> None:
+def _require_halves(context: Tensor, query: Tensor, dictionary: Tensor) -> None:
     width = dictionary.shape[-1]
-    if query.shape[-1] != 2 * width or codes.shape[-1] != width:
-        raise ValueError(
-            f"the query has {query.shape[-1]} entries and the codes {codes.shape[-1]}, but with "
-            f"patterns of {width} they must have {2 * width} and {width}"
-        )
+    for name, columns in (("the query", query), ("the context", context)):
+        if columns.shape[-1] != 2 * width:
+            raise ValueError(
+                f"{name} has columns of {columns.shape[-1]} entries, but with patterns of {width} "
+                f"they must have {2 * width}"
+            )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -83,11 +84,12 @@ def measured(
         Each number by its name, with axes variant, member, and its own, of which prompt is the
         last.
     """
-    count = math.ceil(len(runs) * _block(tasks[0]) * _size(tasks[0]) / _NUMBERS)
-    if count > 1:
+    at_once = min(size, _block(tasks[0])) * _size(tasks[0])
+    count = math.ceil(len(runs) * at_once / _NUMBERS)
+    if count > 1:  # as many parts as occupy every thread
         count = math.ceil(count / torch.get_num_threads()) * torch.get_num_threads()
-    at_once = math.ceil(len(runs) / count)
-    parts = [slice(first, first + at_once) for first in range(0, len(runs), at_once)]
+    edges = [len(runs) * part // count for part in range(count + 1)]
+    parts = [slice(first, end) for first, end in pairwise(edges) if end > first]
 
     def part(its: slice) -> dict[str, Tensor]:
         own = [{name: leaf[its] for name, leaf in params.items()} for params in variants]

@@ -126,16 +126,16 @@ try:
 except TypeError as error:
     print(error)
 one, zero = torch.ones(5, 3, dtype=torch.bool), torch.zeros(5, 3, dtype=torch.int64)
-for step, pattern in ((one, zero), (zero, one), (zero, zero)):
+for step, pattern in ((one, zero), (zero, one), (one.double(), one)):
     try:
-        by_step_and_pattern(torch.ones(2, 3), step, pattern)
+        by_step_and_pattern(torch.ones(5, 3), step, pattern)
     except TypeError as error:
-        print(str(error).split("has ")[1])
-for attention in ((2, 4), (), (2, 4, 3)):
+        print(error)
+for attention, pattern in (((2, 4), one), ((2, 4, 3), one), ((5, 3), one[:, :2]), ((3,), one[:4])):
     try:
-        by_step_and_pattern(torch.ones(attention), one, one)
+        by_step_and_pattern(torch.ones(attention), one, pattern)
     except ValueError as error:
-        print(str(error).split(": ")[1])
+        print(error)
 """
     done = in_a_process_of_its_own(script)
     last, leading = "the last axis of both must be the context examples", "the leading axes must"
@@ -145,8 +145,13 @@ for attention in ((2, 4), (), (2, 4, 3)):
         f"attention has shape (), relevant (5,): {last}",
         f"attention has shape (5,), relevant (): {last}",
         "relevant has dtype torch.int64, but must be boolean",
-        *["dtype torch.int64, but must be boolean"] * 3,
-        *[last, last, f"{leading} be equal or broadcast"],
+        "same_pattern has dtype torch.int64, but must be boolean",
+        "same_step has dtype torch.int64, but must be boolean",
+        "same_step has dtype torch.float64, but must be boolean",
+        f"attention has shape (2, 4), same_step (5, 3): {last}",
+        f"attention has shape (2, 4, 3), same_step (5, 3): {leading} be equal or broadcast",
+        f"attention has shape (5, 3), same_pattern (5, 2): {last}",
+        f"same_step has shape (5, 3), same_pattern (4, 3): {leading} be equal or broadcast",
     ], done.stderr
 
 

@@ -5,6 +5,7 @@ lower half of the last column, and (v_k + c_{k+1}; 0) is appended.
 """
 
 import itertools
+import math
 import subprocess
 import sys
 from functools import partial
@@ -342,6 +343,13 @@ def test_halfway_between_two_patterns_one_of_the_two_is_named_and_always_the_sam
     assert set(nearest(halfway, torch.eye(4)).tolist()) in ({1}, {3})
 
 
+def test_an_output_that_is_no_number_is_near_to_no_pattern_and_ends_in_a_mistake(generator):
+    dictionary = normal(generator, 3, WIDTH)
+    outputs = torch.stack([dictionary[2], dictionary[0].where(torch.arange(WIDTH) > 1, math.nan)])
+    assert nearest(outputs, dictionary).tolist() == [2, -1]
+    assert mistakes(nearest(outputs, dictionary), torch.tensor([2, 0])).tolist() == [0, 1]
+
+
 def test_mistakes_are_counted_step_by_step():
     found = torch.tensor([[[0, 1, 2], [3, 1, 2]], [[0, 0, 0], [2, 1, 0]]])
     truth = torch.tensor([[[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [0, 1, 2]]])
@@ -355,14 +363,17 @@ def test_what_does_not_fit_is_refused_in_one_line_with_its_sizes():
     # Without the suite's own shape checks, as in a script of somebody else.
     script = """
 from torch import ones
-from tdlab.probes.inference import chain_of_thought, final_outputs_only, mistakes
+from tdlab.probes.inference import chain_of_thought, final_outputs_only, in_context, mistakes
 def refused(function, *given):
     try:
         function(*given)
     except ValueError as error:
         print(error)
-for query, width, code in ((7, 4, 4), (8, 4, 5), (8, 5, 4)):
-    refused(chain_of_thought, None, ones(6, 8), ones(query), ones(6), ones(3, width), ones(2, code))
+for query, context, width, codes in ((7, 8, 4, (2, 4)), (8, 7, 4, (2, 4)), (8, 8, 4, (2, 5)),
+                                     (8, 8, 4, (0, 4)), (8, 8, 5, (2, 4))):
+    given = None, ones(6, context), ones(query), ones(6), ones(3, width)
+    refused(chain_of_thought, *given, ones(codes))
+refused(in_context, *given)
 for context, codes in (((5, 8), (2, 4)), ((6, 9), (2, 4)), ((2, 4, 8), (2, 3, 4))):
     refused(final_outputs_only, ones(context), ones(codes))
 refused(mistakes, ones(5, 3), ones(5, 4))
@@ -370,12 +381,14 @@ refused(mistakes, ones(5, 3), ones(5, 4))
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    halves = "the query has {} entries and the codes {}, but with patterns of {} they must have {}"
+    halves = "the {} has columns of {} entries, but with patterns of {} they must have {}"
     examples = "does not consist of examples with {} columns of 8 entries"
     assert done.stdout.splitlines() == [
-        halves.format(7, 4, 4, "8 and 4"),
-        halves.format(8, 5, 4, "8 and 4"),
-        halves.format(8, 4, 5, "10 and 5"),
+        halves.format("query", 7, 4, 8),
+        halves.format("context", 7, 4, 8),
+        "codes have shape (2, 5), but must be at least one, each of 4 entries",
+        "codes have shape (0, 4), but must be at least one, each of 4 entries",
+        *[halves.format("query", 8, 5, 10)] * 2,
         "a context of shape (5, 8) " + examples.format(2),
         "a context of shape (6, 9) " + examples.format(2),
         "a context of shape (2, 4, 8) " + examples.format(3),
