@@ -7,7 +7,8 @@ The query, column n, is left out of the sum and of the softmax. No scaling, no r
 """
 
 import math
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,16 +26,53 @@ class Trace(NamedTuple):
     attention: Float[Tensor, " c"]  # over all columns but the query
 
 
-@runtime_checkable
-class Head(Protocol):
-    """A model whose prompt may come in two parts."""
+class Head(ABC):
+    """What one head does, whatever its scores are made of."""
 
-    def answer(self, params: Params, context: Tensor, chain: Tensor, mask: Tensor) -> Trace:
-        """The trace of what ends the chain."""
+    width: int  # d_X
+
+    @abstractmethod
+    def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
+        """What the scores hold each column against, W_K^T W_Q p_n."""
+
+    @property
+    def token_width(self) -> int:
+        """2 d_X."""
+        return 2 * self.width
+
+    def forward(
+        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
+    ) -> Trace:
+        """The trace of one prompt."""
+        return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
+
+    # Rows times matrices, for the reason given in one_layer; that the row is a matrix of one row
+    # keeps a context that many chains share from being copied for each of them.
+    def answer(
+        self,
+        params: Params,
+        context: Float[Tensor, "c d"],
+        chain: Float[Tensor, "k d"],
+        mask: Bool[Tensor, " c"],
+    ) -> Trace:
+        """As ``forward`` on a prompt in two parts: what many chains share, and one of these chains.
+
+        Returns:
+            The trace; ``mask`` is that of the context, a chain has no padding.
+        """
+        earlier, wanted = chain[:-1], self.wanted(params, chain[-1:])
+        scores = (wanted @ context.T).masked_fill(~mask, -math.inf)
+        if len(earlier):
+            scores = torch.cat([scores, wanted @ earlier.T], dim=-1)
+        attention = scores.softmax(-1)
+        read = attention[:, : len(context)] @ context
+        if len(earlier):
+            read = read + attention[:, len(context) :] @ earlier
+        return Trace(params["W_V"] @ read[0], attention[0])
 
 
 @value
-class OneHead:
+class OneHead(Head):
     r"""One head with :math:`W = W_K^\top W_Q` as one matrix.
 
     ``W`` starts at N(0, xi^2). ``W_V`` = (0 I) reads the lower half of a column; it stays unless a
@@ -54,11 +92,6 @@ class OneHead:
         require_count("width (d_X)", self.width, 1)
         require_between("xi", self.xi, 0, math.inf)
 
-    @property
-    def token_width(self) -> int:
-        """2 d_X."""
-        return 2 * self.width
-
     def init(self, key: Int[Tensor, " 2"]) -> Params:
         """The parameters that the member with this key starts from, float64."""
         shape = (self.token_width, self.token_width)
@@ -67,29 +100,13 @@ class OneHead:
             "W_V": _lower_half(self.width),
         }
 
-    def forward(
-        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
-    ) -> Trace:
-        """The trace of one prompt."""
-        return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
-
-    def answer(
-        self,
-        params: Params,
-        context: Float[Tensor, "c d"],
-        chain: Float[Tensor, "k d"],
-        mask: Bool[Tensor, " c"],
-    ) -> Trace:
-        """As ``forward`` on a prompt in two parts: what many chains share, and one of these chains.
-
-        Returns:
-            The trace; ``mask`` is that of the context, a chain has no padding.
-        """
-        return _attend(chain[-1:] @ params["W"].T, params["W_V"], context, chain[:-1], mask)
+    def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
+        """W p_n."""
+        return query @ params["W"].T
 
 
 @value
-class FactoredOneHead:
+class FactoredOneHead(Head):
     """The same head with ``W_Q`` and ``W_K`` trained apart, both from delta I.
 
     Raises:
@@ -106,52 +123,14 @@ class FactoredOneHead:
         require_count("width (d_X)", self.width, 1)
         require_between("delta", self.delta, 0, math.inf, above=True)
 
-    @property
-    def token_width(self) -> int:
-        """2 d_X."""
-        return 2 * self.width
-
     def init(self, _: Int[Tensor, " 2"]) -> Params:
         """The parameters that every member starts from, float64."""
         start = self.delta * torch.eye(self.token_width, dtype=torch.float64)
         return {"W_Q": start, "W_K": start.clone(), "W_V": _lower_half(self.width)}
 
-    def forward(
-        self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
-    ) -> Trace:
-        """The trace of one prompt."""
-        return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
-
-    def answer(
-        self,
-        params: Params,
-        context: Float[Tensor, "c d"],
-        chain: Float[Tensor, "k d"],
-        mask: Bool[Tensor, " c"],
-    ) -> Trace:
-        """The trace of a prompt in two parts, as for ``OneHead``."""
-        wanted = chain[-1:] @ params["W_Q"].T @ params["W_K"]
-        return _attend(wanted, params["W_V"], context, chain[:-1], mask)
-
-
-def _attend(
-    wanted: Float[Tensor, "1 d"],
-    value: Float[Tensor, "x d"],
-    context: Float[Tensor, "c d"],
-    earlier: Float[Tensor, "k d"],
-    mask: Bool[Tensor, " c"],
-) -> Trace:
-    """Softmax of p_i . wanted over context and earlier columns, and the value of what it reads."""
-    # Row times matrix, for the reason given in one_layer; each row is a matrix of one row, which
-    # keeps a context that many chains share from being copied for each of them.
-    scores = (wanted @ context.T).masked_fill(~mask, -math.inf)
-    if len(earlier):
-        scores = torch.cat([scores, wanted @ earlier.T], dim=-1)
-    attention = scores.softmax(-1)
-    read = attention[:, : len(context)] @ context
-    if len(earlier):
-        read = read + attention[:, len(context) :] @ earlier
-    return Trace(value @ read[0], attention[0])
+    def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
+        """W_K^T (W_Q p_n)."""
+        return query @ params["W_Q"].T @ params["W_K"]
 
 
 def _lower_half(width: int) -> Float[Tensor, "x d"]:
