@@ -1,5 +1,6 @@
 """The scorecard: every claim with its prediction, measurement, 95 % interval and verdict."""
 
+import dataclasses
 import json
 import math
 import os
@@ -55,6 +56,7 @@ def main(
     """
     wanted = chosen(names)
     preset = preset or "quick"
+    _require_shared(wanted, changes)
     settings = {study: _STUDIES[study][0].setting(preset, **changes) for study in wanted}
     if path is not None:
         _check_target(path)
@@ -91,6 +93,20 @@ def chosen(names: Sequence[str]) -> dict[str, list[Claim]]:
         study, claim = known[name]
         found.setdefault(study, []).append(claim)
     return found
+
+
+def _require_shared(wanted: Mapping[str, object], changes: Mapping[str, object]) -> None:
+    """Raises ``ValueError`` for a change that only some of several studies know."""
+    fields = {
+        study: {field.name for field in dataclasses.fields(_STUDIES[study][0].Setting)}
+        for study in wanted
+    }
+    for name in changes:
+        without = [study for study, known in fields.items() if name not in known]
+        if 0 < len(without) < len(wanted):
+            raise ValueError(
+                f"{name} is no setting of the study {without[0]}; name the claims that it is for"
+            )
 
 
 def _card(measurements: Measurements[Any], claims: Sequence[Claim]) -> Card:

@@ -274,8 +274,11 @@ def test_a_change_that_the_setting_refuses_is_refused_before_any_training(
 
 
 def test_a_change_that_one_of_the_studies_does_not_have_is_refused(tiny, trainings):
-    with pytest.raises(TypeError, match=r"^Setting has no field 'beta'"):
+    line = r"^beta is no setting of the study cot; name the claims that it is for$"
+    with pytest.raises(ValueError, match=line):
         scorecard.main(["icl.shift", "cot.shift"], None, None, None, {"beta": 2.0})
+    with pytest.raises(TypeError, match=r"^Setting has no field 'zeta'"):
+        scorecard.main(["icl.shift", "cot.shift"], None, None, None, {"zeta": 2.0})
     assert not trainings
 
 
