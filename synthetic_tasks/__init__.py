@@ -1,7 +1,8 @@
 """Generators of prompts with their hidden truth; they stand alone and know no model."""
 
-from synthetic_tasks.cot import NoisyReasoning, Reasoning
+from synthetic_tasks.cot import Reasoning
 from synthetic_tasks.icl import InContextClassification, OutOfDomain
+from synthetic_tasks.noisy_cot import NoisyReasoning
 from synthetic_tasks.task import Batch, Task, sample
 from synthetic_tasks.transitions import Transitions
 

@@ -1,5 +1,6 @@
 """When something happens during training: the first time that a curve comes down to a level."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ def first_below(
     Between two snapshots the curve is taken to be straight.
 
     Returns:
-        Steps, with fractions; NaN for a curve that never comes down so far.
+        Steps, with fractions; NaN for a curve that never comes down so far, or has no steps.
 
     Raises:
         ValueError: unless the steps increase, one for each entry of the last axis.
@@ -27,8 +28,9 @@ def first_below(
             f"values have shape {values.shape} and steps are {list(steps)}, but the last axis "
             "must be steps that increase"
         )
-    flat = values.reshape(-1, len(at)).astype(np.float64)
-    return np.array([_first(at, curve, level) for curve in flat]).reshape(values.shape[:-1])
+    leading = values.shape[:-1]
+    flat = values.reshape(math.prod(leading), len(at)).astype(np.float64)
+    return np.array([_first(at, curve, level) for curve in flat]).reshape(leading)
 
 
 def _first(at: np.ndarray, curve: np.ndarray, level: float) -> float:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from synthetic_tasks import Batch, NoisyReasoning, Reasoning, Task, Transitions, sample
-from synthetic_tasks.cot import NOTHING, Latent, NoisyWorld, World
+from synthetic_tasks.cot import NOTHING, Latent, World
+from synthetic_tasks.noisy_cot import NoisyWorld
 from synthetic_tasks.threefry import fold, stream, uniforms
 from synthetic_tasks.transitions import common_shift, noiseless
 from synthetic_tasks.value import program

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from synthetic_tasks import Batch, NoisyReasoning
-from synthetic_tasks.cot import NoisyWorld
+from synthetic_tasks.noisy_cot import NoisyWorld
 from synthetic_tasks.transitions import noiseless
 from tdlab.models import Head, Params
 from tdlab.probes import by_step_and_pattern, chain_of_thought, mistakes

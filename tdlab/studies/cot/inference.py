@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from synthetic_tasks import Batch, NoisyReasoning
-from synthetic_tasks.cot import NoisyWorld
+from synthetic_tasks.noisy_cot import NoisyWorld
 from tdlab.models import Head, Params
 from tdlab.probes import chain_of_thought, final_outputs_only, in_context, mistakes
 from tdlab.results import tidy
