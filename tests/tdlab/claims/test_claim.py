@@ -15,6 +15,7 @@ from tdlab.claims.claim import (
     below,
     near,
     overall,
+    reaches,
     summary,
     table,
 )
@@ -23,6 +24,7 @@ from tdlab.statistics import Interval
 
 LIMIT = 0.7
 EVERYWHERE = Interval(0.7, -math.inf, math.inf)  # what a single seed gives
+FLAT = Interval(0.0, 0.0, 0.0)
 A, D, U = AGREES, DISAGREES, INCONCLUSIVE
 
 # Two claims with three findings; generic numbers.
@@ -101,6 +103,50 @@ def test_a_value_is_confirmed_only_where_the_whole_interval_is_near_it(low, high
 @pytest.mark.parametrize("estimate", [math.nan, 0.75, 9.0])
 def test_an_interval_that_says_nothing_does_not_confirm_a_value_either(estimate):
     assert near("x", EVERYWHERE._replace(estimate=estimate), 0.75, 0.25, "").verdict == U
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "flat", "still_falling"),
+    [
+        (0.1, 0.6, A, A),
+        (0.1, 0.7, A, A),  # it touches the limit from below
+        (0.7, 0.7, A, A),
+        (-math.inf, 0.6, A, A),
+        (0.6, 0.8, U, U),  # partly below
+        (0.7, 0.8, U, U),  # it touches the limit from above
+        (0.6, math.inf, U, U),
+        (-math.inf, math.inf, U, U),
+        (0.75, 0.8, D, U),  # above: not followed far enough, if it still falls
+        (0.9, 0.9, D, U),
+        (0.8, math.inf, D, U),
+    ],
+)
+@pytest.mark.parametrize(
+    ("falling", "falls"),
+    [
+        (Interval(0.2, 0.1, 0.3), True),
+        (Interval(1e-9, 1e-12, 1e-8), True),  # however slowly
+        (Interval(0.5, 0.1, math.inf), True),
+        (FLAT, False),  # and seeds that are all equal
+        (Interval(0.1, 0.0, 0.2), False),  # a fall that may be none
+        (Interval(0.0, -0.1, 0.1), False),
+        (Interval(-0.2, -0.3, -0.1), False),  # it rises
+        (Interval(0.5, -math.inf, math.inf), False),
+    ],
+)
+def test_the_end_of_a_curve_disagrees_only_where_it_is_above_the_limit_and_no_longer_falls(
+    low, high, flat, still_falling, falling, falls
+):
+    interval = Interval((low + high) / 2, low, high)
+    verdict = still_falling if falls else flat
+    assert reaches("x", interval, LIMIT, falling, "w") == Finding("x", "w", interval, verdict)
+
+
+@pytest.mark.parametrize(("slowest", "verdict"), [(0.0, D), (0.3, U)])
+def test_the_end_of_a_curve_is_judged_by_intervals_and_not_by_estimates(slowest, verdict):
+    for x in (-5.0, 0.35, 5.0):
+        end, falling = Interval(x, 0.75, 0.85), Interval(-x, slowest, 0.4)
+        assert reaches("x", end, LIMIT, falling, "").verdict == verdict
 
 
 def near_enough(part, measured, value, prediction):

@@ -1,0 +1,436 @@
+"""What the figures of the chain-of-thought study show is read back off them, artist by artist.
+
+A planted table holds a number of its own in every place, also in those that a figure leaves alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain, combinations, product
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from tdlab.figures import cot as figures
+from tdlab.figures.style import COLOURS, THEORY
+
+FACTORS = (0.4, 1.0, 2.2, 0.6, 1.4)  # of the seeds: median 1, and the mean is another
+MEAN, BAND = 1.12, (0.48, 1.88)  # 10 and 90 % lie 0.4 of the way between two seeds
+STEPS, LENGTHS, OUTPUTS = (0, 1, 40), (5, 20, 80), (1, 2)
+KINDS = ("clean", "noisy", "out of domain")
+PLACES = [f"{a} step, {b} pattern" for a, b in product(("same", "other"), ("same", "other"))]
+GRIDS = {"alpha": (0.4, 0.8), "tau": (0.5, 0.7), "rho": (0.6, 0.8)}
+RATES = {"alpha": (0.2, 0.8), "steps": (2, 6), "patterns": (9, 26), "loss": (0.01, 0.1)}
+OUTCOMES = {"tau": "tau_o", "rho": "rho_o"}
+SHIFTS = {"component": (0.0, 0.5, 1.0), "noise": (0.0, 0.2)}
+TRAINED = ("W", "W and W_V", "W_Q and W_K")
+CHAIN, IN_CONTEXT = "chain of thought", "in context"
+MEAN_ERROR, FINAL = "mean over steps", "final answer"
+BOTH = [(CHAIN, MEAN_ERROR), (CHAIN, FINAL), (IN_CONTEXT, FINAL)]
+
+Points = Sequence[tuple[float, float]]
+
+
+def level(*place: object) -> float:
+    """A number between 0.05 and 0.45 that no other place has."""
+    return 0.05 + 0.4 * crc32(repr(place).encode()) / 2**32
+
+
+def measured(quantity: str, its_level: float, **where: Any) -> list[dict[str, Any]]:
+    row = {"quantity": quantity, "source": "measured", "step": 40, **where}
+    return [{**row, "seed": k, "value": its_level * factor} for k, factor in enumerate(FACTORS)]
+
+
+def theory(quantity: str, value: float, **where: Any) -> list[dict[str, Any]]:
+    return [{"quantity": quantity, "source": "theory", "step": 40, **where, "value": value}]
+
+
+def table(*rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(list(chain(*rows))).assign(run="r")
+
+
+def masses(*key: object, **where: Any) -> list[list[dict[str, Any]]]:
+    return [measured("mass", level(*key, place), place=place, **where) for place in PLACES]
+
+
+def dynamics() -> pd.DataFrame:
+    rows = []
+    for alpha in (0.8, 0.4):
+        for step in STEPS:
+            rows.append(measured("loss", level("loss", alpha, step), alpha=alpha, step=step))
+            rows += masses(alpha, step, alpha=alpha, step=step)
+        start = {place: level(alpha, place) for place in PLACES[:2]}
+        rows += [theory("mass", its, alpha=alpha, step=0, place=p) for p, its in start.items()]
+        rows.append(theory("mass", 0.5 + alpha, alpha=alpha, place=PLACES[0]))
+    return table(*rows)
+
+
+def ablations() -> pd.DataFrame:
+    rows = []
+    for trained, step in product(TRAINED, STEPS):
+        rows.append(measured("loss", level("loss", trained, step), trained=trained, step=step))
+        rows += masses(trained, step, trained=trained, step=step)
+    return table(*rows)
+
+
+def attention() -> pd.DataFrame:
+    rows = []
+    for kind, k in product(KINDS, OUTPUTS):
+        rows.append(measured("error", 0.9, prompts=kind, output=k))
+        rows += masses(kind, k, prompts=kind, output=k)
+        limit = 0.9 + len(kind) / 100
+        rows.append(theory("mass", limit, place=PLACES[0], prompts=kind, output=k))
+    return table(*rows)
+
+
+def rates() -> pd.DataFrame:
+    rows = []
+    for k, (varied, values) in enumerate(RATES.items()):
+        for x in values:
+            where = {"varied": varied, "at": float(x)}
+            rows.append(measured("time", 400 * level(varied, x), **where))
+        for exponent, x in product((-k, 1.5), values):
+            law = 100 * level(varied) * (x / values[0]) ** exponent
+            rows.append(theory("time", law, varied=varied, at=float(x), exponent=exponent))
+    made = table(*rows)
+    never = (made.varied == "patterns") & (made["at"] == 26) & made.seed.isin([2, 4])
+    return made.assign(value=made.value.mask(never))  # two seeds never came so far
+
+
+def errors(names: dict[str, str], inference: str, output: str) -> pd.DataFrame:
+    rows = []
+    for (varied, values), its in product(GRIDS.items(), ("step 1", MEAN_ERROR, FINAL)):
+        for x, length in product(values, LENGTHS):
+            where = {"varied": names.get(varied, varied), "at": x, "length": length}
+            where |= {"inference": inference, "output": its}
+            none = (x, length) == (values[-1], LENGTHS[-1])
+            error = 0.0 if none else level("error", varied, x, length, its)
+            rows.append(measured("error", error, **where))
+            if its == output:
+                rows.append(theory("error_bound", level("bound", varied, x, length), **where))
+                rows += [theory("error", 0.0, **where), theory("length_bound", 250.0, **where)]
+    return table(*rows)
+
+
+def conditions() -> pd.DataFrame:
+    rows = []
+    kinds = [*BOTH, (CHAIN, "step 1"), (CHAIN, "step 2")]
+    for condition, length, (inference, output) in product(("fails", "holds"), LENGTHS, kinds):
+        none = (condition, length, output) == ("holds", LENGTHS[-1], MEAN_ERROR)
+        error = 0.0 if none else level("error", condition, length, inference, output)
+        where = {"condition_1": condition, "inference": inference, "output": output}
+        rows.append(measured("error", error, length=length, **where))
+    return table(*rows)
+
+
+def shift() -> pd.DataFrame:
+    rows = []
+    for varied, values in SHIFTS.items():
+        for x, k in product(values, OUTPUTS):
+            where = {"varied": varied, "at": x, "output": k}
+            rows += [measured("error", level(varied, x, k, "error"), **where)]
+            rows += masses(varied, x, k, **where)
+        predicted = values[varied == "component" :]
+        rows += [theory("error", 0.01 + x / 100, varied=varied, at=x) for x in predicted]
+    return table(*rows)
+
+
+DRAWN: dict[str, tuple[Any, pd.DataFrame]] = {
+    "phases": (figures.phases, dynamics()),
+    "ablations": (figures.ablations, ablations()),
+    "attention": (figures.chain_attention, attention()),
+    "rates": (figures.rates, rates()),
+    "chain errors": (figures.errors, errors({}, CHAIN, MEAN_ERROR)),
+    "in-context errors": (figures.errors, errors(OUTCOMES, IN_CONTEXT, FINAL)),
+    "conditions": (figures.conditions, conditions()),
+    "shift": (figures.shift, shift()),
+}
+
+
+@cache
+def draw(name: str) -> Figure:
+    figure, its_table = DRAWN[name]
+    return figure(its_table)
+
+
+# Read back off the artists.
+
+
+def is_theory(line: Any) -> bool:
+    return line.get_linestyle() == "--"
+
+
+def near(points: Any) -> Any:
+    return pytest.approx(np.array(points, dtype=float))
+
+
+def lines(ax: Axes) -> dict[str, np.ndarray]:
+    """What solid curves go through, by their names: an entry of a legend has its curve's colour."""
+    handles: tuple[list[Any], list[str]] = ax.get_legend_handles_labels()
+    named = {to_hex(handle.get_color()): label for handle, label in zip(*handles, strict=True)}
+    drawn: list[Any] = [x for x in ax.lines if not is_theory(x) and len(np.asarray(x.get_xdata()))]
+    assert len(named) == len(handles[1]) == len(drawn)
+    return {named[to_hex(line.get_color())]: np.asarray(line.get_xydata()) for line in drawn}
+
+
+def dashed(ax: Axes) -> list[tuple[str, np.ndarray]]:
+    """Colour and points of what is theory."""
+    found: list[Any] = [line for line in ax.lines if is_theory(line)]
+    return [(to_hex(line.get_color()), np.asarray(line.get_xydata())) for line in found]
+
+
+def bands(ax: Axes) -> list[dict[float, Any]]:
+    """Lower and upper end of each band at each x."""
+    found = []
+    for band in ax.collections:
+        x, y = np.asarray(band.get_paths()[0].vertices).T
+        found.append({float(a): near((y[x == a].min(), y[x == a].max())) for a in np.unique(x)})
+    return found
+
+
+def assert_curves(ax: Axes, expected: Mapping[str, Points], center: float) -> None:
+    """These levels, times the centre of the seeds, by name; each in a band of 10 to 90 %."""
+    found = lines(ax)
+    assert list(found) == list(expected)
+    for points, planted in zip(found.values(), expected.values(), strict=True):
+        assert points == near([(x, center * its) for x, its in planted])
+    assert bands(ax) == [
+        {x: np.array([its * end for end in BAND]) for x, its in planted}
+        for planted in expected.values()
+    ]
+
+
+def legend(figure: Figure) -> dict[str, Any]:
+    (one,) = figure.legends
+    return dict(zip(words(one.get_texts()), one.legend_handles, strict=True))
+
+
+def words(texts: Any) -> list[str]:
+    return [text.get_text() for text in texts]
+
+
+def inner_legend(ax: Any) -> list[str]:
+    return words(ax.get_legend().get_texts())
+
+
+def labels(ax: Axes) -> tuple[str, str, str]:
+    return ax.get_xlabel(), ax.get_ylabel(), ax.get_title()
+
+
+# All figures.
+
+
+def test_every_figure_of_the_study_is_tried_here():
+    public = [it for name, it in vars(figures).items() if not name.startswith("_")]
+    own = {it for it in public if getattr(it, "__module__", "") == figures.__name__}
+    assert {figure for figure, _ in DRAWN.values()} == own
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_a_picture_with_words_and_leaves_its_table_alone(name, tmp_path):
+    function, its_table = DRAWN[name]
+    before = its_table.copy()
+    figure: Any = draw(name)
+    data, metadata = figure._repr_mimebundle_()
+    pd.testing.assert_frame_equal(its_table, before)
+    assert metadata == {"image/png": {"alt": function.__doc__}}
+    assert function.__doc__.endswith(".")
+    (tmp_path / "x.png").write_bytes(data["image/png"])
+    assert imread(tmp_path / "x.png")[..., :3].std() > 0.01  # something is on it
+
+
+def test_one_name_has_one_colour_in_all_legends_and_two_names_have_two_in_each():
+    seen: dict[str, str] = {}
+    for name in DRAWN:
+        handles = legend(draw(name))
+        colours = {entry: to_hex(handle.get_color()) for entry, handle in handles.items()}
+        assert all(one != other for one, other in combinations(colours.values(), 2))
+        for entry, its in colours.items():
+            assert is_theory(handles[entry]) == entry.startswith("theory")
+            assert seen.setdefault(entry, its) == its
+            if entry in COLOURS or is_theory(handles[entry]):
+                assert its == to_hex(COLOURS.get(entry, THEORY["color"]))
+    assert len(set(seen) & set(COLOURS)) == 4 + 3 + 1 + 3  # the others are numbers, in shades
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "theory_is"),
+    [
+        ("phases", PLACES, ["uniform before, 1 after"]),
+        ("ablations", [f"{trained} trained" for trained in TRAINED], []),
+        ("attention", PLACES, ["towards 1"]),
+        ("rates", ["steps to the loss"], ["lowest and highest exponent of the two terms"]),
+        ("chain errors", [], ["bound on the error of a vote (ours)"]),
+        ("in-context errors", [], ["bound on the error of a vote (ours)"]),
+        ("conditions", [", ".join(both) for both in BOTH], []),
+        ("shift", ["step 1", "step 2"], [r"$\to 0$ with enough context"]),
+    ],
+)
+def test_the_legend_names_every_curve_once_and_the_theory_last(name, entries, theory_is):
+    assert list(legend(draw(name))) == [*entries, *(f"theory: {it}" for it in theory_is)]
+
+
+# One by one.
+
+
+def test_phases_are_medians_of_mass_on_prompts_of_the_smaller_alpha():
+    left = draw("phases").axes[0]
+    expected = {place: [(x, level(0.4, x, place)) for x in STEPS] for place in PLACES}
+    assert_curves(left, expected, center=1)
+    assert labels(left) == ("training step", "attention mass", r"prompts at $\alpha = 0.4$")
+    assert left.get_ylim()[0] < 0 < 1 < left.get_ylim()[1]
+
+
+def test_phases_start_at_uniform_attention_and_have_their_limit():
+    left, right = draw("phases").axes
+    *start, (_, limit) = dashed(left)
+    assert limit.tolist() == [[0, 0.9], [1, 0.9]]  # across the panel
+    for (its, points), place in zip(start, PLACES[:2], strict=True):
+        assert its == to_hex(COLOURS[place])
+        assert points == near([(0, level(0.4, place)), (3, level(0.4, place))])
+    assert not dashed(right)
+
+
+def test_the_loss_is_drawn_for_both_kinds_of_prompts():
+    right = draw("phases").axes[1]
+    named = {f"prompts at alpha = {alpha:g}": alpha for alpha in (0.8, 0.4)}
+    losses = {n: [(x, level("loss", alpha, x)) for x in STEPS] for n, alpha in named.items()}
+    assert_curves(right, losses, center=1)
+    assert labels(right) == ("training step", "squared loss", "")
+    assert inner_legend(right) == list(named)
+
+
+def test_ablations_are_medians_of_the_right_mass_and_the_loss():
+    left, right = draw("ablations").axes
+    right_mass = {f"{t} trained": [(x, level(t, x, PLACES[0])) for x in STEPS] for t in TRAINED}
+    assert_curves(left, right_mass, center=1)
+    assert left.get_ylim()[0] <= 0 < 1 < left.get_ylim()[1]
+    losses = {f"{t} trained": [(x, level("loss", t, x)) for x in STEPS] for t in TRAINED}
+    assert_curves(right, losses, center=1)
+    assert labels(left) == ("training step", "attention mass, same step and pattern", "")
+    assert labels(right) == ("training step", "squared loss", "")
+
+
+@pytest.mark.parametrize("name", ["phases", "ablations"])
+def test_training_is_on_a_log_axis_with_the_start_on_it(name):
+    left, right = draw(name).axes
+    assert (left.get_yscale(), right.get_yscale()) == ("linear", "log")
+    for ax in (left, right):
+        assert ax.get_xscale() == "symlog"
+        assert ax.get_xlim() == (0, 40)
+        assert {"0", "1", "10"} <= set(words(ax.get_xticklabels()))
+
+
+def test_attention_along_the_chain_has_a_panel_for_each_kind_of_prompt():
+    for ax, kind in zip(draw("attention").axes, KINDS, strict=True):
+        expected = {p: [(k, level(kind, k, p)) for k in OUTPUTS] for p in PLACES}
+        assert_curves(ax, expected, center=1)
+        ((_, limit),) = dashed(ax)
+        assert limit == near([(0, 0.9 + len(kind) / 100), (1, 0.9 + len(kind) / 100)])
+        assert labels(ax) == ("step of the chain", "attention mass", f"{kind} prompts")
+        assert ax.get_xticks().tolist() == [1, 2]
+        assert ax.get_ylim()[0] < 0 < 1 < ax.get_ylim()[1]
+
+
+def test_rates_are_medians_on_log_axes_beside_both_exponents():
+    names = (r"relevant fraction $\alpha$", "reasoning steps K", "patterns M", r"loss $\epsilon$")
+    for k, (ax, name, varied) in enumerate(zip(draw("rates").axes, names, RATES, strict=True)):
+        values, exponents = RATES[varied], sorted((-k, 1.5))
+        # Where the two slowest of five never came so far, the median is of three.
+        centers = [0.6 if (varied, x) == ("patterns", 26) else 1.0 for x in values]
+        times = [(x, 400 * c * level(varied, x)) for c, x in zip(centers, values, strict=True)]
+        assert lines(ax)["steps to the loss"] == near(times)
+        assert words(ax.texts) == [f"{exponent:g}" for exponent in exponents]
+        for (_, points), exponent, text in zip(dashed(ax), exponents, ax.texts, strict=True):
+            law = [(x, 100 * level(varied) * (x / values[0]) ** exponent) for x in values]
+            assert points == near(law)
+            assert vars(text)["xy"] == pytest.approx(law[-1])
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        assert labels(ax) == (name, "training steps T", "")
+        assert ax.get_xticks().tolist() == list(values)
+        assert words(ax.get_xticklabels()) == [f"{x:g}" for x in values]
+
+
+def test_all_times_that_were_measured_are_in_sight_between_round_numbers():
+    ax, times = draw("rates").axes[0], DRAWN["rates"][1].query("source == 'measured'").value
+    assert ax.get_ylim()[0] < times.min() < times.max() < ax.get_ylim()[1]
+    assert ax.get_yticks().tolist() == [10, 20, 50, 100, 200, 500]
+    assert words(ax.get_yticklabels()) == ["10", "20", "50", "100", "200", "500"]
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "symbols"),
+    [
+        ("chain errors", MEAN_ERROR, (r"$\alpha'$", r"$\tau$", r"$\rho$")),
+        ("in-context errors", FINAL, (r"$\alpha'$", r"$\tau_o$", r"$\rho_o$")),
+    ],
+)
+def test_errors_are_means_of_what_the_bound_is_about_with_the_bound_in_the_same_colour(
+    name, output, symbols
+):
+    for ax, varied, symbol in zip(draw(name).axes, GRIDS, symbols, strict=True):
+        expected = {
+            f"{symbol} = {x:g}": [(n, level("error", varied, x, n, output)) for n in LENGTHS]
+            for x in GRIDS[varied]
+        }
+        last = list(expected)[-1]
+        expected[last][-1] = (LENGTHS[-1], 0.0)
+        assert_curves(ax, expected, center=MEAN)
+        handles: list[Any] = ax.get_legend_handles_labels()[0]
+        for handle, (its, points), x in zip(handles, dashed(ax), GRIDS[varied], strict=True):
+            assert its == to_hex(handle.get_color())
+            assert points == near([(n, level("bound", varied, x, n)) for n in LENGTHS])
+        assert labels(ax) == ("context examples", f"error, {output}", "")
+        assert inner_legend(ax) == list(expected)
+
+
+def test_conditions_are_means_of_both_errors_side_by_side():
+    for ax, condition in zip(draw("conditions").axes, ("holds", "fails"), strict=True):
+        expected = {
+            ", ".join(both): [(n, level("error", condition, n, *both)) for n in LENGTHS]
+            for both in BOTH
+        }
+        if condition == "holds":
+            expected[", ".join(BOTH[0])][-1] = (LENGTHS[-1], 0.0)
+        assert_curves(ax, expected, center=MEAN)
+        assert not dashed(ax)
+        assert labels(ax) == ("context examples", "error", f"Condition 1 {condition}")
+
+
+@pytest.mark.parametrize("name", ["chain errors", "in-context errors", "conditions"])
+def test_an_error_of_zero_is_in_sight_below_the_smallest_that_was_seen(name):
+    axes = draw(name).axes
+    seen = np.concatenate([points[:, 1] for ax in axes for points in lines(ax).values()])
+    assert seen.min() == 0
+    corners = [(5, 0), (5, seen[seen > 0].min()), (5, 1)]
+    for ax in axes:
+        places = ax.transAxes.inverted().transform(ax.transData.transform(corners))
+        zero, least, one = places[:, 1]
+        assert 0 < zero < least - 0.03 < one - 0.2 < 0.8
+        assert ax.get_yscale() == "symlog"
+        assert ax.get_yticks().tolist() == [0, 1, 0.1]
+        assert not len(ax.get_yticks(minor=True))
+    assert words(axes[0].get_yticklabels()) == ["0", "1", "0.1"]
+
+
+def test_shifts_are_means_of_errors_and_of_the_right_mass_at_each_step_of_the_chain():
+    panels = np.array(draw("shift").axes).reshape(2, 2)
+    names = ("part of each pattern in the trained span", "norm of the noise")
+    for column, name, (varied, values) in zip(panels.T, names, SHIFTS.items(), strict=True):
+        ylabels = {"error": "error", PLACES[0]: "mass on the right columns"}
+        for ax, (what, ylabel) in zip(column, ylabels.items(), strict=True):
+            expected = {
+                f"step {k}": [(x, level(varied, x, k, what)) for x in values] for k in OUTPUTS
+            }
+            assert_curves(ax, expected, center=MEAN)
+            assert labels(ax) == (name, ylabel, "")
+        ((its, points),) = dashed(column[0])
+        assert its == to_hex(THEORY["color"])
+        assert points == near([(x, 0.01 + x / 100) for x in values[varied == "component" :]])
+        assert not dashed(column[1])
