@@ -1,0 +1,162 @@
+"""How the errors of a chain of thought, and of in-context inference, fall with context."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from tdlab.claims.claim import Claim, Finding, above, at_least, at_most, reaches
+from tdlab.claims.li2025.constants import CONSTANT, ENOUGH, ERROR, SMALL, SOURCE, SUCCEEDS
+from tdlab.claims.rows import by_seed, paired, select
+from tdlab.statistics import error_interval
+from tdlab.studies.cot import Setting
+from tdlab.studies.cot.inference import CHAIN, FINAL, IN_CONTEXT, MEAN
+
+_SYMBOLS = {
+    "alpha": "alpha'",
+    "tau": "tau",
+    "rho": "rho",
+    "tau_o": "tau_o",
+    "rho_o": "rho_o",
+}
+
+
+def _inference(setting: Setting, chain_errors: pd.DataFrame) -> list[Finding]:
+    return _with_context(setting, chain_errors, MEAN)
+
+
+inference = Claim(
+    id="cot.inference",
+    statement="The chain's error reaches 0 with context, sooner for larger alpha', tau and rho.",
+    source=SOURCE,
+    rule=f"95 % intervals over seeds: at most {ERROR:g} (ours) with the longest context; at most "
+    f"{SMALL:g} from {ENOUGH} (alpha' tau rho)^-2 examples on (ours); over all lengths the error "
+    "falls with each of the three. A curve that still falls has not been followed far enough",
+    needs=("setting", "chain_errors"),
+    judge=_inference,
+)
+
+
+def _in_context(setting: Setting, in_context_errors: pd.DataFrame) -> list[Finding]:
+    return _with_context(setting, in_context_errors, FINAL)
+
+
+in_context = Claim(
+    id="cot.icl",
+    statement="Under Condition 1 so does in-context error, with alpha', tau_o and rho_o.",
+    source=SOURCE,
+    rule=f"95 % intervals over seeds: at most {ERROR:g} (ours) with the longest context; at most "
+    f"{SMALL:g} from {ENOUGH} (alpha' tau_o rho_o)^-2 examples on (ours); over all lengths the "
+    "error falls with each of the three",
+    needs=("setting", "in_context_errors"),
+    judge=_in_context,
+)
+
+
+def _with_context(setting: Setting, table: pd.DataFrame, output: str) -> list[Finding]:
+    """What both kinds of inference claim of their error over the number of examples."""
+    error = select(table, quantity="error", source="measured", output=output)
+    found = [_reaches_zero(error, setting.prompts)]
+    found += [_least_gain(error, varied) for varied in error.varied.unique()]
+    # Of each curve the first length that has enough examples by the theorem, if it has one.
+    needed = select(table, quantity="length_bound").set_index(["varied", "at"]).value * ENOUGH
+    points = pd.MultiIndex.from_frame(error[["varied", "at"]])
+    past = error[error.length >= needed.loc[points].to_numpy()]
+    first = past[past.length == past.groupby(["varied", "at"]).length.transform("min")]
+    return [*found, *([] if first.empty else [_small(first, setting.prompts)])]
+
+
+def _reaches_zero(error: pd.DataFrame, prompts: int) -> Finding:
+    """With the longest context, where it is largest; a curve that still falls is not at its end."""
+    *_, before, longest = sorted(error.length.unique())
+    varied, at = _worst(select(error, length=int(longest)))
+    curve = select(error, varied=varied, at=at)
+    end = by_seed(curve, length=int(longest))
+    return reaches(
+        f"error with {longest:g} examples, worst at {_SYMBOLS[varied]} = {at:g}",
+        error_interval(end.to_numpy(dtype=np.float64), prompts),
+        ERROR,
+        paired(by_seed(curve, length=int(before)), end),
+        f"towards 0, here <= {ERROR:g}",
+    )
+
+
+def _small(error: pd.DataFrame, prompts: int) -> Finding:
+    """At the first length of each curve that is enough by the theorem, where it is largest."""
+    varied, at = _worst(error)
+    worst = select(error, varied=varied, at=at)
+    return at_most(
+        f"error with {worst.length.iloc[0]:g} examples, {ENOUGH} times the theorem's number, "
+        f"worst at {_SYMBOLS[varied]} = {at:g}",
+        error_interval(by_seed(worst).to_numpy(dtype=np.float64), prompts),
+        SMALL,
+        f"small, here <= {SMALL:g}",
+    )
+
+
+def _worst(error: pd.DataFrame) -> tuple[str, float]:
+    """The point of the grids where the error is largest."""
+    varied, at = error.groupby(["varied", "at"]).value.mean().idxmax()
+    return varied, float(at)
+
+
+def _least_gain(error: pd.DataFrame, varied: str) -> Finding:
+    """By how much the error, averaged over lengths, falls from one value to the next, at least."""
+    rows = select(error, varied=varied)
+    values = sorted(rows["at"].unique())
+    gains = {
+        (low, high): paired(by_seed(rows, at=float(low)), by_seed(rows, at=float(high)))
+        for low, high in pairwise(values)
+    }
+    low, high = min(gains, key=lambda pair: float(gains[pair].estimate))
+    part = f"error at {_SYMBOLS[varied]} = {low:g} less that at {high:g}, mean over lengths"
+    return above(part, gains[low, high], 0.0, "> 0")
+
+
+def _needs_condition_1(setting: Setting, conditions: pd.DataFrame) -> list[Finding]:
+    fails = select(conditions, condition_1="fails", source="measured")
+    longest, shortest = int(fails.length.max()), int(fails.length.min())
+    in_context = select(fails, inference=IN_CONTEXT, output=FINAL)
+    chain = by_seed(fails, inference=CHAIN, output=MEAN, length=longest)
+    holds = by_seed(
+        conditions, condition_1="holds", inference=IN_CONTEXT, output=FINAL, length=longest
+    )
+    at_longest = by_seed(in_context, length=longest)
+    return [
+        at_least(
+            f"in-context error with {longest} examples, Condition 1 fails",
+            error_interval(at_longest.to_numpy(dtype=np.float64), setting.prompts),
+            CONSTANT,
+            f"Omega(1), here >= {CONSTANT:g}",
+        ),
+        at_least(
+            f"that error less the one with {shortest} examples",
+            paired(at_longest, by_seed(in_context, length=shortest)),
+            0.0,
+            ">= 0: more context does not help",
+        ),
+        at_most(
+            f"error of the chain with {longest} examples on the same prompts",
+            error_interval(chain.to_numpy(dtype=np.float64), setting.prompts),
+            SUCCEEDS,
+            f"succeeds, here <= {SUCCEEDS:g}",
+        ),
+        at_most(
+            f"in-context error with {longest} examples, Condition 1 holds",
+            error_interval(holds.to_numpy(dtype=np.float64), setting.prompts),
+            ERROR,
+            f"towards 0, here <= {ERROR:g}",
+        ),
+    ]
+
+
+icl_needs_condition_1 = Claim(
+    id="cot.icl_needs_condition_1",
+    statement="Where Condition 1 fails in-context error stays Omega(1), though the chain succeeds.",
+    source=SOURCE,
+    rule="95 % intervals over seeds with the longest context, same prompts and model: in-context "
+    f"error at least {CONSTANT:g} (ours) and no less than with the shortest, chain at most "
+    f"{SUCCEEDS:g} (ours); where Condition 1 holds in-context error at most {ERROR:g} (ours)",
+    needs=("setting", "conditions"),
+    judge=_needs_condition_1,
+)
