@@ -44,7 +44,9 @@ training = Claim(
 
 
 def _two_phases(phases: pd.DataFrame) -> list[Finding]:
-    times = select(phases, quantity="time").pivot(index="seed", columns="phase", values="value")
+    times = select(phases, quantity="time", source="measured").pivot(
+        index="seed", columns="phase", values="value"
+    )
     if times.isna().to_numpy().any():
         never = ", ".join(times.columns[times.isna().any()])
         raise ArithmeticError(f"training ended before these phases did: {never}")

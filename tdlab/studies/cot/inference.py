@@ -139,7 +139,7 @@ def _predictions(setting: Setting, task: NoisyReasoning, inference: str) -> pd.D
     output = MEAN if inference == CHAIN else FINAL
     tidied = partial(tidy, source="theory", step=setting.steps, inference=inference, output=output)
     bound = tidied("error_bound", torch.tensor(bounds), "length", length=setting.lengths)
-    limit = tidied("error", li2025.limit_error(), "", length=setting.lengths[-1])
+    limit = tidied("error", li2025.limit_error(), "", length=max(setting.lengths))
     needed = tidied("length_bound", li2025.bound_test_length(task.alpha, tau, rho), "")
     return pd.concat([bound, limit, needed])
 

@@ -474,7 +474,7 @@ def with_context(tau, rho):
         ("alpha' = 0.6 less that at 0.8", "> 0"),
         (f"{tau} = 0.5 less that at 0.7", "> 0"),
         (f"{rho} = 0.6 less that at 0.8", "> 0"),
-        (f"40 examples, .* {tau} = 0.5", "<= 0.05"),
+        (f"{tau} = 0.5 .40 examples", "<= 0.05"),
     ]
 
 
@@ -653,3 +653,50 @@ def test_a_rule_states_its_constants_and_which_are_ours(claim, constants):
     assert not [constant for constant in constants if f"{constant:g}" not in words]
     assert "95 %" in claim.rule
     assert ("(ours)" in claim.rule) == bool(constants)
+
+
+def curves(**at: tuple[tuple[float, ...], ...]) -> pd.DataFrame:
+    """Errors of the chain along alpha', by its value: a row a seed, a column each of 20, 40, 80."""
+    rows = [
+        {"varied": "alpha", "at": float(name.replace("_", "0.")), "seed": seed, "length": length,
+         "value": value, "quantity": "error", "source": "measured", "output": MEAN}
+        for name, seeds in at.items()
+        for seed, its in enumerate(seeds)
+        for length, value in zip((20, 40, 80), its, strict=True)
+    ]  # fmt: skip
+    bounds = [
+        {"varied": "alpha", "at": x, "value": 15.0, "quantity": "length_bound", "source": "theory"}
+        for x in {row["at"] for row in rows}
+    ]
+    return pd.DataFrame([*rows, *bounds])
+
+
+def judged_by_inference(table: pd.DataFrame) -> list[str]:
+    found = claims.inference.judge(setting("quick", prompts=10_000), table)
+    return [finding.verdict for finding in found]
+
+
+def test_a_curve_that_is_flat_disagrees_whatever_a_worse_one_does():
+    flat = ((0.03, 0.03, 0.03), (0.031, 0.03, 0.03), (0.03, 0.031, 0.03))
+    falling = ((0.4, 0.2, 0.1), (0.41, 0.21, 0.1), (0.4, 0.2, 0.101))
+    assert judged_by_inference(curves(_2=falling, _4=flat))[0] == DISAGREES
+
+
+def test_the_gain_that_is_least_sure_is_the_one_that_is_judged():
+    sure = ((0.3, 0.3, 0.3), (0.301, 0.3, 0.3), (0.3, 0.301, 0.3))
+    less = ((0.2, 0.2, 0.2), (0.201, 0.2, 0.2), (0.2, 0.201, 0.2))
+    wild = ((0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (0.0, 0.0, 0.0))
+    assert judged_by_inference(curves(_2=sure, _4=less, _8=wild))[1] == INCONCLUSIVE
+    assert judged_by_inference(curves(_2=sure, _4=less))[1] == AGREES
+
+
+def test_errors_that_never_happen_cannot_be_ordered():
+    none = ((0.0, 0.0, 0.0),) * 3
+    assert judged_by_inference(curves(_2=none, _4=none))[:2] == [AGREES, INCONCLUSIVE]
+
+
+def test_every_length_that_is_enough_must_have_a_small_error():
+    back = ((0.2, 0.03, 0.26), (0.2, 0.03, 0.261), (0.2, 0.031, 0.26))
+    well = ((0.2, 0.03, 0.004), (0.2, 0.03, 0.0041), (0.2, 0.031, 0.004))
+    assert judged_by_inference(curves(_2=back, _4=well))[-1] == DISAGREES
+    assert judged_by_inference(curves(_2=well, _4=well))[-1] == AGREES
