@@ -38,7 +38,7 @@ def dynamics(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         and, for a ``mass``, ``place`` (a key of ``PLACES``).
     """
     tables = []
-    for alpha in (setting.alpha, setting.test_alpha):
+    for alpha in dict.fromkeys((setting.alpha, setting.test_alpha)):
         tables.append(over_training(setting, results, alpha))
         tables += _predictions(setting, alpha, results[0].steps[-1])
     return pd.concat(tables, ignore_index=True)

@@ -94,7 +94,7 @@ def rates() -> pd.DataFrame:
     for k, (varied, values) in enumerate(RATES.items()):
         for x in values:
             where = {"varied": varied, "at": float(x)}
-            rows.append(measured("time", 2000 * level(varied, x), **where))
+            rows.append(measured("time", 800 * level(varied, x), **where))
         for exponent, x in product((-k, 1.5), values):
             law = 100 * level(varied) * (x / values[0]) ** exponent
             rows.append(theory("time", law, varied=varied, at=float(x), exponent=exponent))
@@ -344,7 +344,7 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
         values, exponents = RATES[varied], sorted((-k, 1.5))
         # Where the two slowest of five never came so far, the median is of three.
         centers = [0.6 if (varied, x) == ("patterns", 26) else 1.0 for x in values]
-        times = [(x, 2000 * c * level(varied, x)) for c, x in zip(centers, values, strict=True)]
+        times = [(x, 800 * c * level(varied, x)) for c, x in zip(centers, values, strict=True)]
         assert lines(ax)["steps to the loss"] == near(times)
         assert words(ax.texts) == [f"{exponent:g}" for exponent in exponents]
         for (_, points), exponent, text in zip(dashed(ax), exponents, ax.texts, strict=True):
@@ -361,8 +361,8 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
 def test_all_times_that_were_measured_are_in_sight_between_round_numbers():
     ax, times = draw("rates").axes[0], DRAWN["rates"][1].query("source == 'measured'").value
     assert ax.get_ylim()[0] < times.min() < times.max() < ax.get_ylim()[1]
-    assert ax.get_yticks().tolist() == [50, 100, 200, 500, 1000, 2000]
-    assert words(ax.get_yticklabels()) == ["50", "100", "200", "500", "1000", "2000"]
+    assert ax.get_yticks().tolist() == [20, 50, 100, 200, 500, 1000]
+    assert words(ax.get_yticklabels()) == ["20", "50", "100", "200", "500", "1000"]
     assert not len(ax.get_yticks(minor=True))
 
 

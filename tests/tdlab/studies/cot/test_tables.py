@@ -394,7 +394,7 @@ def test_error_grids_have_the_bounds_of_their_points(
     base, function, grids, inference, output, noise
 ):
     # Bounds are below 1 with many examples only; a prompt of them is enough.
-    long = replace(TINY, lengths=(150, 400), prompts=1)
+    long = replace(TINY, lengths=(400, 150), prompts=1)
     table = function(long, base)
     rows = table[table["source"] == "theory"].assign(length=table["length"].fillna(0))
     assert set(rows["step"]) == {30}
