@@ -3,16 +3,21 @@
 from synthetic_tasks.cot import Reasoning
 from synthetic_tasks.icl import InContextClassification, OutOfDomain
 from synthetic_tasks.noisy_cot import NoisyReasoning
+from synthetic_tasks.pool import FullBatch
+from synthetic_tasks.regression import KeysAndValues, TokenRegression
 from synthetic_tasks.task import Batch, Task, sample
 from synthetic_tasks.transitions import Transitions
 
 __all__ = [
     "Batch",
+    "FullBatch",
     "InContextClassification",
+    "KeysAndValues",
     "NoisyReasoning",
     "OutOfDomain",
     "Reasoning",
     "Task",
+    "TokenRegression",
     "Transitions",
     "sample",
 ]

@@ -84,9 +84,12 @@ def keys(seeds: Sequence[int], name: str) -> Int[Tensor, "member 2"]:
     return torch.stack([stream(seed, name) for seed in seeds])
 
 
-def start(runs: Sequence[Run], device: torch.device) -> Members:
-    """The members before their first step, each as its own key has it."""
+def start(runs: Sequence[Run], device: torch.device, params: Params | None = None) -> Members:
+    """The members before their first step, each as its own key has it, or with ``params``."""
     made = stacked(run.model.init(stream(run.seed, "init")) for run in runs)
+    if params is not None:
+        _require_same_shapes(made, params)
+        made = params
     params = {name: leaf.to(device, runs[0].torch_dtype) for name, leaf in made.items()}
     unknown = set(runs[0].moving) - set(params)
     if unknown or not runs[0].moving:
@@ -95,6 +98,20 @@ def start(runs: Sequence[Run], device: torch.device) -> Members:
         )
     state = vmap(runs[0].optimiser.init)({name: params[name] for name in runs[0].moving})
     return Members(params, state, torch.full((len(runs),), MOVING, device=device))
+
+
+def _require_same_shapes(made: Params, params: Params) -> None:
+    for shapes, others in ((made, params), (params, made)):
+        for name, leaf in shapes.items():
+            if name not in others or others[name].shape != leaf.shape:
+                raise ValueError(
+                    f"the runs start after others whose parameters do not fit: {name} is "
+                    f"{_shape(params, name)} there, but {_shape(made, name)} here"
+                )
+
+
+def _shape(params: Params, name: str) -> str:
+    return str(tuple(params[name].shape[1:])) if name in params else "missing"
 
 
 def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
@@ -123,8 +140,7 @@ def step(run: Run, axes: Data) -> Step:
 
     def one(members: Members, data: Data, number: Tensor) -> tuple[Members, Tensor]:
         moving = {name: members.params[name] for name in run.moving}
-        block = uniforms(fold(data.key, number), (run.batch, run.task.uniforms), run.torch_dtype)
-        batch = run.task.draw(data.world, block)
+        batch = run.task.draw(data.world, _uniforms(run, data.key, number))
 
         def risk(leaves: Params) -> tuple[Tensor, Tensor]:
             trace = over_prompts(run.model, {**members.params, **leaves}, batch)
@@ -132,12 +148,23 @@ def step(run: Run, axes: Data) -> Step:
             _require_one_a_prompt(run, each)
             return each.mean(), each
 
+        def loss_at(leaves: Params) -> Tensor:
+            return _pairwise_mean(risk(leaves)[1])
+
         grads, each = grad(risk, has_aux=True)(moving)
         loss = _pairwise_mean(each)
-        moved, state = run.optimiser.update(data.scalars, moving, grads, members.state)
+        moved, state = run.optimiser.update(data.scalars, moving, grads, members.state, loss_at)
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
     return vmap(one, (0, axes, None))
+
+
+def _uniforms(run: Run, key: Int[Tensor, " 2"], number: Tensor) -> Float[Tensor, "b u"]:
+    """What the batch of this step is made of."""
+    if run.task.uniforms == 0:  # a full batch; nothing is cheaper than nothing at all
+        return key.new_empty((run.batch, 0), dtype=run.torch_dtype)
+    key = fold(key, number + run.earlier_steps)
+    return uniforms(key, (run.batch, run.task.uniforms), run.torch_dtype)
 
 
 def _require_one_a_prompt(run: Run, losses: Tensor) -> None:

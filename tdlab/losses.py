@@ -29,6 +29,13 @@ def squared(output: Float[Tensor, "*b y"], target: Float[Tensor, "*b y"]) -> Flo
     return 0.5 * (target - output).square().sum(-1)
 
 
+def token_squared(
+    output: Float[Tensor, "*b n y"], target: Float[Tensor, "*b n y"]
+) -> Float[Tensor, "*b"]:
+    r""":math:`\tfrac12 \lVert Z - F \rVert_F^2`, summed over the tokens of a prompt."""
+    return 0.5 * (target - output).square().sum((-2, -1))
+
+
 def zero_one(output: Float[Tensor, "*b"], target: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     r""":math:`\mathbb 1[z F \le 0]`: an output of exactly zero names no class and is an error."""
     return (target * output <= 0).to(output.dtype)
@@ -38,4 +45,5 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hinge": hinge,
     "logistic": logistic,
     "squared": squared,
+    "token_squared": token_squared,
 }

@@ -1,19 +1,23 @@
 """Optimisers that act coordinate by coordinate, so that a member's step does not see the others.
 
 Each is a frozen value; its scalars reach ``update`` as tensors, because members may differ in them.
+Whether a step follows a mini-batch or the full batch is the task's business, not the optimiser's.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
-from synthetic_tasks.value import Varying, require_between, value
+from synthetic_tasks.value import Varying, require_between, require_count, value
 
 Leaves = dict[str, Tensor]
 State = dict[str, Leaves]
+# The loss of the batch whose gradient is given, at other parameters.
+Risk = Callable[[Leaves], Tensor]
 
 
 @runtime_checkable
@@ -26,7 +30,7 @@ class Optimiser(Protocol):
         """The state before the first step."""
 
     def update(
-        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State
+        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State, risk: Risk
     ) -> tuple[Leaves, State]:
         """Parameters and state after one step; ``scalars`` are the optimiser's varying fields."""
 
@@ -47,10 +51,54 @@ class SGD:
         return {}
 
     def update(
-        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State
+        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State, risk: Risk
     ) -> tuple[Leaves, State]:
         """One step against the gradient."""
-        return {name: params[name] - scalars["lr"] * grads[name] for name in params}, state
+        return _stepped(params, grads, scalars["lr"]), state
+
+
+@value
+class Backtracking:
+    r"""Gradient descent with a step size found by backtracking (Armijo 1966).
+
+    Step sizes twice, once, half, ... the last one are tried, all of them in one tensor program, and
+    the largest is taken that brings the loss down by enough:
+
+    .. math:: L(\theta - \eta g) \le L(\theta) - c\, \eta \lVert g \rVert^2
+
+    Where none does, the parameters stay, and the next step goes on from the smallest.
+    """
+
+    revision: ClassVar[int] = 1
+
+    lr: Varying[float] = 1.0  # eta before the first step (ours)
+    decrease: Varying[float] = 0.5  # c: at 1/2 a step stays below 1 / curvature (ours)
+    tries: int = 4  # (ours)
+
+    def __post_init__(self) -> None:
+        require_between("lr", self.lr, 0, math.inf, above=True)
+        require_between("decrease", self.decrease, 0, 1, above=True, below=True)
+        require_count("tries", self.tries, 2)
+
+    def init(self, params: Leaves) -> State:
+        """The last step size, as a multiple of ``lr``."""
+        return {"size": {"size": next(iter(params.values())).new_ones(())}}
+
+    def update(
+        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State, risk: Risk
+    ) -> tuple[Leaves, State]:
+        """The largest of the steps that suffice."""
+        size = state["size"]["size"]
+        ladder = 2.0 ** (1 - torch.arange(self.tries, dtype=size.dtype, device=size.device))
+        tried = torch.cat([ladder.new_zeros(1), ladder * size])
+        eta = scalars["lr"] * tried
+        losses = vmap(lambda at: risk(_stepped(params, grads, at)))(eta)
+        square = torch.stack([leaf.square().sum() for leaf in grads.values()]).sum()
+        enough = (losses <= losses[0] - scalars["decrease"] * eta * square)[1:]  # a NaN is not
+        first = torch.where(enough.any(), enough.int().argmax(), self.tries - 1)
+        taken = torch.where(enough.any(), eta[1:].gather(0, first[None])[0], 0)
+        left = tried[1:].gather(0, first[None])[0]
+        return _stepped(params, grads, taken), {"size": {"size": left}}
 
 
 @value
@@ -80,7 +128,7 @@ class Adam:
         return {"m": zeros, "v": dict(zeros), "t": {"t": any_leaf.new_zeros(())}}
 
     def update(
-        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State
+        self, scalars: Mapping[str, Tensor], params: Leaves, grads: Leaves, state: State, risk: Risk
     ) -> tuple[Leaves, State]:
         """One step of Algorithm 1."""
         beta1, beta2, t = scalars["beta1"], scalars["beta2"], state["t"]["t"] + 1
@@ -94,3 +142,7 @@ class Adam:
             for k in params
         }
         return moved, {"m": m, "v": v, "t": {"t": t}}
+
+
+def _stepped(params: Leaves, grads: Leaves, eta: Tensor) -> Leaves:
+    return {name: params[name] - eta * grads[name] for name in params}

@@ -24,8 +24,9 @@ class Run:
 
     ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed``, ``trained`` and ``dtype`` fix
     the trajectory; ``trained`` names the parameters that move, the model's own choice unless given.
-    ``steps`` and ``snapshots`` say how much of it is wanted, and when it is looked at; they are
-    requests and no part of the ``id``.
+    A run ``after`` another starts from the parameters that the other ends with, with a new state of
+    the optimiser, and goes on in its stream of data. ``steps`` and ``snapshots`` say how much of it
+    is wanted, and when it is looked at; they are requests and no part of the ``id``.
 
     Raises:
         ValueError: for a number or a name out of range.
@@ -40,6 +41,7 @@ class Run:
     seed: int = 0
     trained: tuple[str, ...] | None = None
     dtype: str = "float32"
+    after: "Run | None" = None
     steps: int = 400
     snapshots: Schedule = LogSpaced()
 
@@ -52,6 +54,8 @@ class Run:
         for name, kind in _KINDS.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
+        if self.after is not None and not isinstance(self.after, Run):
+            raise TypeError(f"after is {self.after!r}, but must be a Run or None")
         require_balance("batch", self.batch, self.task)
         if self.task.token_width != self.model.token_width:
             raise ValueError(
@@ -70,6 +74,11 @@ class Run:
         return _DTYPES[self.dtype]
 
     @property
+    def earlier_steps(self) -> int:
+        """How many steps the runs before this one have taken."""
+        return 0 if self.after is None else self.after.earlier_steps + self.after.steps
+
+    @property
     def id(self) -> str:
         """Twelve hexadecimal digits of a hash of all that fixes the trajectory."""
         return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -80,9 +89,13 @@ class Run:
         fixed: dict[str, Any] = canonical(self)
         requests = ("steps", "snapshots", "revision", "type")
         kept = {name: part for name, part in fixed.items() if name not in requests}
+        if self.after is not None:  # how far it went is what this run starts from
+            kept["after"] = {**self.after.identity, "steps": self.after.steps}
         return {**kept, "trained": sorted(set(self.moving))}
 
     @property
     def program(self) -> Any:
         """Runs that share this key can be members of one ensemble."""
-        return tuple(part for part in program(self)[1] if part[0] != "seed")
+        # What a member starts from is its own; how many steps of its stream are behind it is not.
+        own = ("seed", "after")
+        return (*(part for part in program(self)[1] if part[0] not in own), self.earlier_steps)

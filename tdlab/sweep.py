@@ -61,6 +61,7 @@ def trained(
     *,
     observe: Observe | None = None,
     observe_at: Schedule | None = None,
+    earlier: Sequence[Trained] = (),
     device: str = "cpu",
     path: str = "auto",
 ) -> list[Trained]:
@@ -69,12 +70,14 @@ def trained(
     Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend
     on how they are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
     :class:`tdlab.train.Training`; with ``observe``, which sees its members together, the runs of
-    one program stay one ensemble.
+    one program stay one ensemble. Runs that start ``after`` others find these in ``earlier``, or
+    else they are trained first.
 
     Returns:
         The results, in the order of the runs.
     """
     threads = torch.get_num_threads() if device == "cpu" else 1
+    before = _befores(runs, earlier, device, path)
     groups = [
         (part, faster_path([runs[place] for place in group]) if path == "auto" else path)
         for group in _by_program(runs)
@@ -86,6 +89,7 @@ def trained(
                 [runs[place] for place in places],
                 observe=observe,
                 observe_at=observe_at,
+                start=_start([runs[place] for place in places], before),
                 device=device,
                 path=its_path,
                 progress=progress,
@@ -134,6 +138,24 @@ def _require_finished(results: Sequence[Trained]) -> None:
                 f"run {result.run.id} diverged at step {result.ending.step}; "
                 "tdlab.sweep.finished leaves such runs out"
             )
+
+
+def _befores(
+    runs: Sequence[Run], earlier: Sequence[Trained], device: str, path: str
+) -> dict[tuple[str, int], Trained]:
+    """The results that some of the runs start from, by id and number of steps."""
+    known = {(result.run.id, result.run.steps): result for result in earlier}
+    needed = {(run.after.id, run.after.steps): run.after for run in runs if run.after is not None}
+    missing = [run for key, run in needed.items() if key not in known]
+    if missing:
+        results = trained(missing, earlier=earlier, device=device, path=path)
+        known |= {(result.run.id, result.run.steps): result for result in results}
+    return known
+
+
+def _start(runs: Sequence[Run], known: dict[tuple[str, int], Trained]) -> Params | None:
+    befores = [known[run.after.id, run.after.steps] for run in runs if run.after is not None]
+    return final(befores) if befores else None
 
 
 def _by_program(runs: Sequence[Run]) -> list[list[int]]:

@@ -47,7 +47,8 @@ class Training:
     """The training of one ensemble: iterating over it trains, and yields snapshots where due.
 
     ``runs`` differ in seed and varying scalars only. ``observe`` is called at the steps of
-    ``observe_at`` (by default those of the snapshots). ``path`` is ``"eager"``, ``"compiled"``, or
+    ``observe_at`` (by default those of the snapshots). ``start`` holds the parameters of runs that
+    start ``after`` others, leading axis member. ``path`` is ``"eager"``, ``"compiled"``, or
     ``"auto"`` for whichever is done first. Once iterated over,
 
     - ``loss`` (member, step) holds every training loss, NaN from where a member no longer moved;
@@ -69,10 +70,16 @@ class Training:
         observe_at: Schedule | None = None,
         device: str = "cpu",
         path: str = "auto",
+        start: Params | None = None,
         progress: Progress | None = None,
     ) -> None:
         require_choice("path", path, ("auto", "eager", "compiled"))
         require_one_program(runs)
+        if (start is None) != (runs[0].after is None):
+            raise ValueError(
+                f"run {runs[0].id} starts {'after another' if start is None else 'by itself'}, so "
+                f"start must {'hold the parameters it starts from' if start is None else 'be None'}"
+            )
         keep_memory()
         self.runs = list(runs)
         self.device = available(device)
@@ -81,6 +88,7 @@ class Training:
         self.endings = [Ending(runs[0].steps, "finished") for _ in runs]
         self.observed: dict[int, dict[str, Tensor]] = {}
         self.params: Params = {}
+        self._start = start
         self._observe = observe
         self._progress = progress
         self._interrupted = False
@@ -92,7 +100,7 @@ class Training:
     def __iter__(self) -> Iterator[Snapshot]:
         """Trains, and yields the snapshots in order."""
         total = self.runs[0].steps
-        members = start(self.runs, self.device)
+        members = start(self.runs, self.device, self._start)
         its_data, axes = data(self.runs, self.device)
         advance = step(self.runs[0], axes)
         if self.path == "compiled":

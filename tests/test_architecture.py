@@ -54,8 +54,8 @@ IMPORTS = {
     "__main__": "cli",
 }
 
-# synthetic_tasks is used without tdlab, so what it needs is short.
-NEEDS_OF_TASKS = {"torch", "numpy", "jaxtyping"}
+# synthetic_tasks is used without tdlab, so what it needs is short (scikit-learn for its digits).
+NEEDS_OF_TASKS = {"torch", "numpy", "jaxtyping", "sklearn"}
 
 TOP_LEVEL = {
     *("pyproject.toml", "README.md", "Makefile", "constraints.txt", "CHANGELOG.md", "LICENSE"),

@@ -1,16 +1,24 @@
 """Models, one file for each that a theorem is about."""
 
+from tdlab.models.kernel_layer import KernelLayer
+from tdlab.models.kernels import KERNELS
 from tdlab.models.model import Model, Params, over_members, over_prompts, stacked
 from tdlab.models.one_head import FactoredOneHead, Head, OneHead
 from tdlab.models.one_layer import OneLayer
+from tdlab.models.one_query import OneQuery
+from tdlab.models.sequence_classifier import SequenceClassifier
 
 __all__ = [
+    "KERNELS",
     "FactoredOneHead",
     "Head",
+    "KernelLayer",
     "Model",
     "OneHead",
     "OneLayer",
+    "OneQuery",
     "Params",
+    "SequenceClassifier",
     "over_members",
     "over_prompts",
     "stacked",

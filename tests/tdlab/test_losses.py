@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tdlab.losses import LOSSES, hinge, logistic, squared, zero_one
+from tdlab.losses import LOSSES, hinge, logistic, squared, token_squared, zero_one
 
 OUTPUT = torch.tensor([[-2.3, -1.0, -0.4, 0.0], [0.0, 0.7, 1.0, 3.1]], dtype=torch.float64)
 TARGET = torch.tensor([[1.0, -1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0]], dtype=torch.float64)
@@ -59,4 +59,5 @@ def test_logistic_loss_of_a_hopeless_prompt_is_finite_and_of_a_sure_one_is_not_n
 
 
 def test_a_run_finds_each_loss_under_its_own_name():
-    assert {"hinge": hinge, "logistic": logistic, "squared": squared} == LOSSES
+    named = {"hinge": hinge, "logistic": logistic, "squared": squared}
+    assert {**named, "token_squared": token_squared} == LOSSES

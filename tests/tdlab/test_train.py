@@ -423,7 +423,7 @@ def test_a_loss_that_is_not_one_number_a_prompt_is_refused_in_one_line(batch):
     run = replace(RUN, loss="squared", batch=batch)
     line = (
         rf"^loss 'squared' has shape \(\) on a batch of {batch}, but must be one number a prompt; "
-        r"try another of hinge, logistic, squared with this model$"
+        r"try another of hinge, logistic, squared, token_squared with this model$"
     )
     with pytest.raises(ValueError, match=line):
         fit([run])
