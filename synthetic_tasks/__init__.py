@@ -1,8 +1,11 @@
 """Generators of prompts with their hidden truth; they stand alone and know no model."""
 
 from synthetic_tasks.cot import Reasoning
+from synthetic_tasks.cue_text import CueText
+from synthetic_tasks.digits import Digits
 from synthetic_tasks.icl import InContextClassification, OutOfDomain
 from synthetic_tasks.noisy_cot import NoisyReasoning
+from synthetic_tasks.pathfinder import Pathfinder
 from synthetic_tasks.pool import FullBatch
 from synthetic_tasks.regression import KeysAndValues, TokenRegression
 from synthetic_tasks.task import Batch, Task, sample
@@ -10,11 +13,14 @@ from synthetic_tasks.transitions import Transitions
 
 __all__ = [
     "Batch",
+    "CueText",
+    "Digits",
     "FullBatch",
     "InContextClassification",
     "KeysAndValues",
     "NoisyReasoning",
     "OutOfDomain",
+    "Pathfinder",
     "Reasoning",
     "Task",
     "TokenRegression",
