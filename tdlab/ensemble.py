@@ -143,8 +143,9 @@ def step(run: Run, axes: Data) -> Step:
         batch = run.task.draw(data.world, _uniforms(run, data.key, number))
 
         def risk(leaves: Params) -> tuple[Tensor, Tensor]:
-            trace = over_prompts(run.model, {**members.params, **leaves}, batch)
-            each = loss_of(trace.output, batch.target)
+            output = over_prompts(run.model, {**members.params, **leaves}, batch).output
+            _require_same_shape(output, batch.target)
+            each = loss_of(output, batch.target)
             _require_one_a_prompt(run, each)
             return each.mean(), each
 
@@ -165,6 +166,14 @@ def _uniforms(run: Run, key: Int[Tensor, " 2"], number: Tensor) -> Float[Tensor,
         return key.new_empty((run.batch, 0), dtype=run.torch_dtype)
     key = fold(key, number + run.earlier_steps)
     return uniforms(key, (run.batch, run.task.uniforms), run.torch_dtype)
+
+
+def _require_same_shape(output: Tensor, target: Tensor) -> None:
+    if output.shape != target.shape:  # a loss would broadcast one against the other
+        raise ValueError(
+            f"the model's outputs have shape {tuple(output.shape)} on a batch, but the task's "
+            f"targets {tuple(target.shape)}"
+        )
 
 
 def _require_one_a_prompt(run: Run, losses: Tensor) -> None:

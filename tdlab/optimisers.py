@@ -78,7 +78,7 @@ class Backtracking:
     def __post_init__(self) -> None:
         require_between("lr", self.lr, 0, math.inf, above=True)
         require_between("decrease", self.decrease, 0, 1, above=True, below=True)
-        require_count("tries", self.tries, 2)
+        require_count("tries", self.tries, 3)  # of two, none is smaller than the last one
 
     def init(self, params: Leaves) -> State:
         """The last step size, as a multiple of ``lr``."""
@@ -97,7 +97,7 @@ class Backtracking:
         enough = (losses <= losses[0] - scalars["decrease"] * eta * square)[1:]  # a NaN is not
         first = torch.where(enough.any(), enough.int().argmax(), self.tries - 1)
         taken = torch.where(enough.any(), eta[1:].gather(0, first[None])[0], 0)
-        left = tried[1:].gather(0, first[None])[0]
+        left = torch.where(square > 0, tried[1:].gather(0, first[None])[0], size)
         return _stepped(params, grads, taken), {"size": {"size": left}}
 
 

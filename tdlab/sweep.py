@@ -155,6 +155,12 @@ def _befores(
 
 def _start(runs: Sequence[Run], known: dict[tuple[str, int], Trained]) -> Params | None:
     befores = [known[run.after.id, run.after.steps] for run in runs if run.after is not None]
+    for before in befores:
+        if before.finished and before.ending.step < before.run.steps:  # of which no id knows
+            raise ValueError(
+                f"run {before.run.id} was stopped at step {before.ending.step}, but the runs after "
+                f"it start where its {before.run.steps} steps end"
+            )
     return final(befores) if befores else None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from synthetic_tasks.threefry import fold, normals, stream
 from synthetic_tasks.value import Varying, require_between, require_choice, require_count, value
-from tdlab.models.kernels import KERNELS
+from tdlab.models.kernels import KERNELS, concatenated, of_heads
 from tdlab.models.model import Params
 
 
@@ -85,7 +85,6 @@ class KernelLayer:
         self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
     ) -> Trace:
         """The trace of one prompt."""
-        attention = KERNELS[self.kernel](prompt @ params["W_Q"], prompt @ params["W_K"], mask)
-        # (S X) W_V W_O, from the right: W_V W_O has few columns.
-        written = prompt @ (params["W_V"] @ params["W_O"])
-        return Trace((attention @ written).sum(0), attention)
+        queries, keys, values = (of_heads(prompt, params[name]) for name in ("W_Q", "W_K", "W_V"))
+        attention = KERNELS[self.kernel](queries, keys, mask)
+        return Trace(concatenated(attention @ values, params["W_O"]), attention)

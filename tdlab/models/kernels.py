@@ -29,7 +29,7 @@ def softmax(
 def gaussian(
     queries: Float[Tensor, "*h n w"], keys: Float[Tensor, "*h m w"], mask: Bool[Tensor, " m"]
 ) -> Float[Tensor, "*h n m"]:
-    """Each entry between 0 and 1, whatever the others are; masked keys get nothing."""
+    """Each entry between 0 and 1 (up to rounding), whatever the others; masked keys get nothing."""
     half_squares = 0.5 * queries.square().sum(-1, keepdim=True)
     return _shifted(queries, keys, mask, half_squares).exp()
 
@@ -47,6 +47,22 @@ KERNELS: dict[str, Kernel] = {
     "gaussian": gaussian,
     "normalized gaussian": normalized_gaussian,
 }
+
+
+def of_heads(
+    tokens: Float[Tensor, "n d"], matrices: Float[Tensor, "h d w"]
+) -> Float[Tensor, "h n w"]:
+    """What each head makes of each token: one product with the columns of all heads."""
+    # A product that broadcasts over heads would copy tokens and matrices for each pair of both.
+    columns = matrices.movedim(0, 1).flatten(1)
+    return (tokens @ columns).unflatten(-1, (len(matrices), -1)).movedim(1, 0)
+
+
+def concatenated(
+    heads: Float[Tensor, "h n w"], matrices: Float[Tensor, "h w d"]
+) -> Float[Tensor, "n d"]:
+    """What the heads write together: side by side, times their matrices below each other."""
+    return heads.movedim(0, 1).flatten(1) @ matrices.flatten(0, 1)
 
 
 def _shifted(queries: Tensor, keys: Tensor, mask: Tensor, of_query: Tensor) -> Tensor:

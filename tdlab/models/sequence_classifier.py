@@ -17,7 +17,7 @@ from torch import Tensor
 
 from synthetic_tasks.threefry import fold, normals
 from synthetic_tasks.value import require_choice, require_count, value
-from tdlab.models.kernels import KERNELS
+from tdlab.models.kernels import KERNELS, concatenated, of_heads
 from tdlab.models.model import Params
 
 _EPS = 1e-5  # what the variance of a token is at least, as in torch's layer_norm
@@ -109,23 +109,14 @@ class SequenceClassifier:
         for layer in range(self.layers):
             its = {name: leaf[layer] for name, leaf in params.items() if name not in _ENDS}
             seen = _standardized(x)
-            attention.append(
-                KERNELS[self.kernel](
-                    self._heads(seen, its["W_Q"]), self._heads(seen, its["W_K"]), mask
-                )
-            )
-            read = attention[-1] @ self._heads(seen, its["W_V"])
-            x = x + read.movedim(0, 1).flatten(1) @ its["W_O"].flatten(0, 1)
+            heads = {name: of_heads(seen, its[name]) for name in ("W_Q", "W_K", "W_V")}
+            attention.append(KERNELS[self.kernel](heads["W_Q"], heads["W_K"], mask))
+            x = x + concatenated(attention[-1] @ heads["W_V"], its["W_O"])
             seen = _standardized(x)
             x = x + (seen @ its["W_1"] + its["b_1"]).relu() @ its["W_2"] + its["b_2"]
         weight = mask.to(x.dtype) / mask.sum()
         pooled = weight @ _standardized(x)
         return Trace(pooled @ params["a"] + params["b"], torch.stack(attention), pooled)
-
-    def _heads(self, seen: Float[Tensor, "n d"], matrices: Float[Tensor, "h d w"]) -> Tensor:
-        """What each head makes of each token, axes h, n, w: one product with all heads' columns."""
-        columns = matrices.movedim(0, 1).flatten(1)
-        return (seen @ columns).unflatten(-1, (self.heads, -1)).movedim(1, 0)
 
 
 _ENDS = ("E", "P", "a", "b")

@@ -40,6 +40,24 @@ def test_squared_loss_sums_over_the_last_axis_and_no_other():
     )
 
 
+def test_token_squared_loss_sums_over_tokens_and_outputs_and_no_other_axis():
+    generator = torch.Generator().manual_seed(5)
+    output, target = torch.randn(2, 4, 3, 5, 2, generator=generator, dtype=torch.float64)
+    expected = [
+        [
+            sum((z - f) ** 2 for f, z in zip(*map(torch.flatten, pair), strict=True)).item() / 2
+            for pair in zip(*rows, strict=True)
+        ]
+        for rows in zip(output, target, strict=True)
+    ]
+    torch.testing.assert_close(
+        token_squared(output, target),
+        torch.tensor(expected, dtype=torch.float64),
+        rtol=1e-14,
+        atol=0,
+    )
+
+
 def test_an_output_of_exactly_zero_is_an_error_whatever_the_target():
     zero = torch.zeros(2, dtype=torch.float64)
     assert zero_one(zero, torch.tensor([1.0, -1.0], dtype=torch.float64)).tolist() == [1.0, 1.0]

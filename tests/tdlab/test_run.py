@@ -182,6 +182,77 @@ def test_runs_of_one_program_differ_in_seed_and_varying_scalars():
     assert len({run.program for run in [DEFAULT, *different]}) == 11
 
 
+# Runs that start where another ended.
+
+SECOND = replace(DEFAULT, after=DEFAULT, optimiser=Adam())
+
+
+def test_a_run_by_itself_has_nothing_behind_it():
+    assert DEFAULT.after is None
+    assert DEFAULT.earlier_steps == 0
+    assert "after" not in DEFAULT.identity
+    assert replace(SECOND, after=None).id == replace(DEFAULT, optimiser=Adam()).id
+
+
+def test_the_id_depends_on_the_earlier_run_and_on_how_far_it_went():
+    earlier = [
+        None,
+        DEFAULT,
+        replace(DEFAULT, steps=399),
+        replace(DEFAULT, steps=0),
+        replace(DEFAULT, seed=1),
+        replace(DEFAULT, model=OneLayer(xi=0.3)),
+        replace(DEFAULT, optimiser=SGD(lr=0.3)),
+        replace(DEFAULT, trained=("W_O",)),
+        SECOND,
+        replace(SECOND, after=replace(DEFAULT, steps=7)),
+    ]
+    ids = [replace(SECOND, after=each).id for each in earlier]
+    assert len(set(ids)) == len(ids)
+    assert DEFAULT.id not in ids
+    assert json.loads(json.dumps(SECOND.identity)) == SECOND.identity
+
+
+def test_the_id_does_not_depend_on_when_the_earlier_run_was_looked_at():
+    for run in (SECOND, replace(SECOND, after=SECOND)):
+        assert run.after is not None
+        seen = replace(run.after, snapshots=Every(stride=3), trained=ALL)
+        assert replace(run, after=seen).id == run.id
+        assert replace(run, steps=7, snapshots=At(at=())).id == run.id
+
+
+def test_a_revision_of_what_the_earlier_run_used_changes_the_id(monkeypatch):
+    run = replace(SECOND, after=replace(DEFAULT, optimiser=SGD()))
+    before, alone = run.id, replace(run, after=None).id
+    monkeypatch.setattr(SGD, "revision", SGD.revision + 1)
+    assert run.id != before
+    assert replace(run, after=None).id == alone
+
+
+def test_the_steps_of_all_earlier_runs_add_up():
+    chain = replace(SECOND, after=replace(SECOND, steps=30, after=replace(DEFAULT, steps=9)))
+    assert chain.earlier_steps == 39
+    assert SECOND.earlier_steps == 400
+
+
+def test_members_may_start_after_different_runs_but_not_at_different_steps():
+    alike = [
+        replace(SECOND, after=replace(DEFAULT, seed=5)),
+        replace(SECOND, seed=3, after=replace(DEFAULT, optimiser=Adam(), loss="logistic")),
+        replace(SECOND, after=replace(DEFAULT, model=OneLayer(delta=0.13))),
+        replace(SECOND, after=replace(DEFAULT, steps=150, after=replace(DEFAULT, steps=250))),
+    ]
+    assert {run.program for run in alike} == {SECOND.program}
+    different = [
+        replace(SECOND, after=None),
+        replace(SECOND, after=replace(DEFAULT, steps=399)),
+        replace(SECOND, after=replace(DEFAULT, steps=0)),
+        replace(SECOND, after=SECOND),
+        replace(SECOND, optimiser=SGD()),
+    ]
+    assert len({run.program for run in [SECOND, *different]}) == 6
+
+
 def test_a_dtype_is_torchs():
     assert DEFAULT.torch_dtype is torch.float32
     assert replace(DEFAULT, dtype="float64").torch_dtype is torch.float64
@@ -201,6 +272,11 @@ def test_a_dtype_is_torchs():
         ({"task": "icl"}, TypeError, "task is 'icl', but must be a Task"),
         ({"model": None}, TypeError, "model is None, but must be a Model"),
         ({"optimiser": 0.1}, TypeError, r"optimiser is 0\.1, but must be a Optimiser"),
+        (
+            {"after": "fab0b38f0856"},
+            TypeError,
+            "after is 'fab0b38f0856', but must be a Run or None",
+        ),
         ({"snapshots": [0, 5]}, TypeError, r"snapshots is \(0, 5\), but must be a Schedule"),
         ({"sedd": 3}, TypeError, "Run has no field 'sedd'; did you mean 'seed'.*trained.*"),
     ],

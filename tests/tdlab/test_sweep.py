@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from synthetic_tasks import InContextClassification
+from synthetic_tasks import FullBatch, InContextClassification, TokenRegression
 from tdlab import sweep, train
-from tdlab.models import OneLayer, Params
-from tdlab.optimisers import SGD, Adam
+from tdlab.models import KERNELS, KernelLayer, OneLayer, Params
+from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At, Every
 from tdlab.sweep import Diverged, Trained, at_each_step, final, finished, trained
@@ -64,6 +64,37 @@ def test_a_member_of_the_default_shape_equals_its_solo_run_bit_for_bit(dtype):
     runs = [base, replace(base, seed=4, optimiser=SGD(lr=0.4)), replace(base, seed=5)]
     for one, run in zip(trained(runs, path="eager"), runs, strict=True):
         assert_same(one, trained([run], path="eager")[0])
+
+
+# Backtracking compares losses, so a rounding that differs may grow into another step size.
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_member_of_a_kernel_layer_with_backtracking_equals_its_solo_run_bit_for_bit(
+    monkeypatch, kernel
+):
+    model = KernelLayer(kernel=kernel, width=7, heads=3, head_width=2, value_width=3, outputs=2)
+    base = Run(
+        task=FullBatch(of=TokenRegression(samples=3, tokens=5, width=7, outputs=2)),
+        model=model,
+        loss="token_squared",
+        optimiser=Backtracking(),
+        batch=3,
+        dtype="float64",
+        steps=8,
+        snapshots=Every(stride=4),
+    )
+    runs = [
+        base,
+        replace(base, seed=1, optimiser=Backtracking(lr=300, decrease=0.2)),
+        replace(base, seed=2, model=replace(model, query_scale=3, key_scale=0.3)),
+        replace(base, seed=3, model=replace(model, shared=8)),
+        replace(base, seed=3),
+    ]
+    together = trained(runs, path="eager")
+    monkeypatch.setattr(sweep, "MEMBERS", 1)
+    for one, other in zip(together, trained(runs, path="eager"), strict=True):
+        assert_same(one, other)
+    assert all(result.loss[-1] < 0.7 * result.loss[0] for result in together)
+    assert len({float(result.loss[-1]) for result in together}) == 5
 
 
 def test_no_ensemble_is_larger_than_allowed(monkeypatch):
@@ -273,3 +304,143 @@ def test_where_all_runs_diverged_nothing_is_left():
         results = trained([WILD, replace(WILD, seed=6)])
     with pytest.raises(Diverged, match=r"^all 2 runs diverged; a smaller learning rate may help$"):
         finished(results)
+
+
+# Runs that start where others ended.
+
+
+@pytest.fixture
+def ensembles(monkeypatch):
+    """The (seed, steps) of every member of every ensemble that is trained."""
+    seen = []
+    plain = sweep.Training
+
+    def spy(runs, **settings):
+        seen.append([(run.seed, run.steps) for run in runs])
+        return plain(runs, **settings)
+
+    monkeypatch.setattr(sweep, "Training", spy)
+    return seen
+
+
+FIRST = [replace(RUN, seed=seed, steps=7) for seed in (0, 1)]
+SECOND = [replace(RUN, seed=seed, steps=5, after=run) for seed, run in enumerate(FIRST)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_seven_steps_and_five_after_them_are_twelve_bit_for_bit(dtype):
+    wholes = trained([replace(run, dtype=dtype, steps=12) for run in different(dtype, "logistic")])
+    firsts = [replace(run, steps=7) for run in different(dtype, "logistic")]
+    befores = trained(firsts)
+    afters = trained([replace(run, steps=5, after=run) for run in firsts])
+    for whole, before, after in zip(wholes, befores, afters, strict=True):
+        assert torch.cat([before.loss, after.loss]).equal(whole.loss)
+        assert all(after.final[name].equal(leaf) for name, leaf in whole.final.items())
+        assert all(after.at(0)[name].equal(leaf) for name, leaf in before.final.items())
+
+
+def test_earlier_runs_are_trained_first_and_each_once(ensembles):
+    seen = replace(FIRST[0], snapshots=At(at=(3,)))  # the same trajectory, looked at elsewhere
+    runs = [
+        SECOND[1],
+        SECOND[0],
+        replace(SECOND[0], optimiser=Adam()),
+        replace(SECOND[1], after=seen),
+    ]
+    results = trained(runs)
+    assert [result.run for result in results] == runs
+    members = [each for ensemble in ensembles for each in ensemble]
+    assert sorted(members[:2]) == [(0, 7), (1, 7)]
+    assert sorted(members[2:]) == [(0, 5), (0, 5), (1, 5), (1, 5)]
+    for result in results:
+        assert result.run.after is not None
+        (before,) = trained([result.run.after])
+        assert result.at(0)["W_O"].equal(before.final["W_O"])
+
+
+def test_earlier_results_that_are_given_are_not_trained_again(ensembles):
+    earlier = trained(FIRST[:1])
+    # Of another length is another run, and so is another seed.
+    others = trained([replace(FIRST[1], steps=6), replace(FIRST[1], seed=2)])
+    ensembles.clear()
+    results = trained(SECOND, earlier=[*earlier, *others])
+    assert ensembles == [[(1, 7)], [(0, 5), (1, 5)]]
+    for one, other in zip(results, trained(SECOND), strict=True):
+        assert_same(one, other)
+    # What is started from is what was given.
+    marked = replace(earlier[0], params={k: 2 * leaf for k, leaf in earlier[0].params.items()})
+    (result,) = trained(SECOND[:1], earlier=[marked])
+    assert result.at(0)["W_O"].equal(2 * earlier[0].final["W_O"])
+
+
+def test_a_chain_of_three_is_trained_from_its_first_link_that_is_missing(ensembles):
+    first = replace(RUN, steps=4)
+    middle = replace(RUN, steps=3, after=first)
+    last = replace(RUN, steps=5, after=middle)
+    (whole,) = trained([replace(RUN, steps=12)])
+    ensembles.clear()
+    (result,) = trained([last])
+    assert ensembles == [[(0, 4)], [(0, 3)], [(0, 5)]]
+    assert result.final["W_O"].equal(whole.final["W_O"])
+    earlier = trained([middle])
+    for given, missing in ((earlier, []), (trained([first]), [[(0, 3)]])):
+        ensembles.clear()
+        assert_same(trained([last], earlier=given)[0], result)
+        assert ensembles == [*missing, [(0, 5)]]
+
+
+def test_members_with_different_earlier_runs_are_one_ensemble_in_their_own_order(ensembles):
+    befores = [
+        replace(RUN, steps=3, optimiser=Adam(), seed=4),
+        replace(RUN, steps=3, loss="logistic"),
+        replace(RUN, steps=3, model=replace(MODEL, xi=0.1)),
+        replace(RUN, steps=2, after=replace(RUN, steps=1)),
+    ]
+    runs = [replace(RUN, steps=2, after=before) for before in befores]
+    results = trained(runs)
+    assert ensembles[-1] == [(0, 2)] * 4
+    for before, result in zip(befores, results, strict=True):
+        earlier = trained([before])
+        assert result.at(0)["W_O"].equal(earlier[0].final["W_O"])
+        assert_same(result, trained([result.run], earlier=earlier)[0])
+    # A run by itself, and one after no step at all, are apart.
+    alone, after_none = trained([RUN, replace(RUN, after=replace(RUN, steps=0, seed=1))])
+    assert not alone.at(0)["W_O"].equal(after_none.at(0)["W_O"])
+
+
+def test_runs_after_others_of_another_shape_are_refused_and_the_line_names_the_leaf():
+    run = replace(RUN, model=replace(MODEL, query_width=8), after=RUN)
+    line = r"do not fit: W_Q is \(12, 12\) there, but \(8, 12\) here$"
+    with pytest.raises(ValueError, match=line):
+        trained([run])
+
+
+def test_nothing_starts_from_a_run_that_diverged():
+    line = f"^run {WILD.id} diverged at step "
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match=line):
+        trained([replace(RUN, after=WILD)])
+
+
+def test_nothing_starts_from_a_run_that_was_stopped_on_the_way():
+    stopped = trained([RUN], observe=enough(0, 5), observe_at=Every(stride=5))
+    line = (
+        f"^run {RUN.id} was stopped at step 5, but the runs after it start where its 10 steps end$"
+    )
+    with pytest.raises(ValueError, match=line):
+        trained([replace(RUN, after=RUN)], earlier=stopped)
+    # One that was stopped at its last step has taken all of them.
+    at_last = trained([RUN], observe=enough(0, 10), observe_at=Every(stride=5))
+    assert at_last[0].ending == Ending(10, "observed")
+    (result,) = trained([replace(RUN, after=RUN)], earlier=at_last)
+    assert_same(result, trained([result.run])[0])
+
+
+def test_only_the_runs_asked_for_are_observed():
+    seen = []
+
+    def observe(step: int, params: Params) -> dict[str, Tensor]:
+        seen.append((step, params["a"].shape[0]))
+        return {}
+
+    trained(SECOND, observe=observe, observe_at=At(at=(0, 5)))
+    assert seen == [(0, 2), (5, 2)]
