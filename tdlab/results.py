@@ -1,5 +1,8 @@
 """Tidy result tables: one row per number, on disk as parquet together with where they came from.
 
+Tensors that a figure can be drawn again from, such as the directions of a plane, are stored beside
+them as safetensors.
+
 A coordinate names the value of an axis (one per index), a constant of the whole table (a scalar),
 or one value per index of another axis, written as ``(axis, values)``::
 
@@ -13,11 +16,12 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 SOURCES = ("measured", "theory")
@@ -87,13 +93,23 @@ def keep(name: str, table: pd.DataFrame) -> pd.DataFrame:
         ValueError: if ``name`` is no plain file stem, or the table is not tidy; whether or not it
             would be written, so that a notebook fails by hand as it would in a report.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"{name!r} is no plain file stem; letters, digits, '_', '-' and '.' are")
     _check_tidy(table, name)
-    if directory := os.environ.get("TDLAB_KEEP"):
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        write(Path(directory) / f"{name}.parquet", table)
+    if path := _kept(f"{name}.parquet"):
+        write(path, table)
     return table
+
+
+def keep_tensors(name: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return ``tensors``; if ``TDLAB_KEEP`` is set, also write ``<name>.safetensors`` there.
+
+    Raises:
+        ValueError: if ``name`` is no plain file stem, or there is no tensor; whether or not they
+            would be written.
+    """
+    _check_some(tensors, name)
+    if path := _kept(f"{name}.safetensors"):
+        write_tensors(path, tensors)
+    return tensors
 
 
 def write(path: str | Path, table: pd.DataFrame) -> None:
@@ -106,16 +122,24 @@ def write(path: str | Path, table: pd.DataFrame) -> None:
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     origin = {b"tdlab": json.dumps(provenance()).encode()}
     arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | origin)
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with unfinished.open("xb") as file:
-            pq.write_table(arrow, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with _whole_or_absent(Path(path)) as file:
+        pq.write_table(arrow, file)
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors and their provenance as safetensors, whole or not at all.
+
+    Raises:
+        ValueError: if there is no tensor.
+    """
+    _check_some(tensors, str(path))
+    # Copies, because the format refuses tensors that share memory or have gaps.
+    plain = {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    with _whole_or_absent(Path(path)) as file:
+        file.write(save(plain, {"tdlab": json.dumps(provenance())}))
 
 
 def read(path: str | Path) -> pd.DataFrame:
@@ -125,12 +149,32 @@ def read(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """What :func:`write_tensors` wrote, by name; ``ValueError`` if the file is not safetensors."""
+    with _safetensors(path) as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}
+
+
 def written_by(path: str | Path) -> dict[str, Any]:
-    """The :func:`provenance` of whoever wrote ``path``; ``ValueError`` if :func:`write` did not."""
-    metadata = _parquet(path).schema_arrow.metadata or {}
-    if b"tdlab" not in metadata:
-        raise ValueError(f"{path} records no provenance; tdlab.results.write did not write it")
-    return json.loads(metadata[b"tdlab"])
+    """The :func:`provenance` of whoever wrote a table, or tensors, to ``path``.
+
+    A name that ends in ``.safetensors`` is one of tensors.
+
+    Returns:
+        The record as it was then.
+
+    Raises:
+        ValueError: if the file is none of ours.
+    """
+    if Path(path).suffix == ".safetensors":
+        with _safetensors(path) as file:
+            origin = (file.metadata() or {}).get("tdlab")
+    else:
+        origin = (_parquet(path).schema_arrow.metadata or {}).get(b"tdlab")
+    if origin is None:
+        raise ValueError(f"{path} records no provenance; tdlab.results did not write it")
+    return json.loads(origin)
 
 
 def provenance() -> dict[str, Any]:
@@ -197,6 +241,43 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _check_tidy(table: pd.DataFrame, name: str) -> None:
     if missing := [column for column in COLUMNS if column not in table.columns]:
         raise ValueError(f"table {name} lacks {', '.join(missing)}; a tidy table has them")
+
+
+def _check_some(tensors: Mapping[str, Tensor], name: str) -> None:
+    if not tensors:
+        raise ValueError(f"{name} has no tensor")
+
+
+def _kept(name: str) -> Path | None:
+    """Where a file of that name is kept, if anywhere."""
+    stem = name.rpartition(".")[0]
+    if not re.fullmatch(r"\w[\w.-]*", stem):
+        raise ValueError(f"{stem!r} is no plain file stem; letters, digits, '_', '-' and '.' are")
+    if not (directory := os.environ.get("TDLAB_KEEP")):
+        return None
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    return Path(directory) / name
+
+
+@contextmanager
+def _whole_or_absent(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``path`` once it is complete, or never."""
+    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _safetensors(path: str | Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
 
 
 def _parquet(path: str | Path) -> pq.ParquetFile:

@@ -6,6 +6,19 @@ prompt or neuron; averaging is the table's.
 """
 
 from tdlab.probes.attention import by_step_and_pattern, concentration, entropy
+from tdlab.probes.curvature import (
+    Spectrum,
+    gradient_variation,
+    hessian_vector,
+    top_eigenvalues,
+)
+from tdlab.probes.directions import (
+    Params,
+    between,
+    coordinates,
+    filter_normalized,
+    orthogonalized,
+)
 from tdlab.probes.inference import (
     Chain,
     chain_of_thought,
@@ -14,6 +27,13 @@ from tdlab.probes.inference import (
     mistakes,
     nearest,
 )
+from tdlab.probes.kernel import (
+    gradient_norms,
+    row_sums,
+    smallest_singular_value,
+    stacked_features,
+)
+from tdlab.probes.landscape import Risk, line, over_points, plane
 from tdlab.probes.neurons import angle, parts, rows
 from tdlab.probes.phases import first_below
 from tdlab.probes.pruning import keep, keep_entries, pruned
@@ -21,20 +41,37 @@ from tdlab.probes.risk import risk
 
 __all__ = [
     "Chain",
+    "Params",
+    "Risk",
+    "Spectrum",
     "angle",
+    "between",
     "by_step_and_pattern",
     "chain_of_thought",
     "concentration",
+    "coordinates",
     "entropy",
+    "filter_normalized",
     "final_outputs_only",
     "first_below",
+    "gradient_norms",
+    "gradient_variation",
+    "hessian_vector",
     "in_context",
     "keep",
     "keep_entries",
+    "line",
     "mistakes",
     "nearest",
+    "orthogonalized",
+    "over_points",
     "parts",
+    "plane",
     "pruned",
     "risk",
+    "row_sums",
     "rows",
+    "smallest_singular_value",
+    "stacked_features",
+    "top_eigenvalues",
 ]

@@ -1,4 +1,4 @@
-"""Tidy tables: every number keeps its coordinates, and a file is whole or absent."""
+"""Tidy tables: every number keeps its coordinates; a file, also of tensors, is whole or absent."""
 
 import warnings
 
@@ -7,9 +7,20 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tdlab import results
-from tdlab.results import keep, provenance, read, tidy, write, written_by
+from tdlab.results import (
+    keep,
+    keep_tensors,
+    provenance,
+    read,
+    read_tensors,
+    tidy,
+    write,
+    write_tensors,
+    written_by,
+)
 
 STEPS, SEEDS = [0, 10, 100], [7, 11]
 
@@ -175,3 +186,107 @@ def test_file_that_is_not_parquet_is_named(tmp_path):
     path.write_text("run,seed,step\n")
     with pytest.raises(ValueError, match=r"margin\.parquet is not a parquet file"):
         read(path)
+
+
+# Tensors.
+
+
+@pytest.fixture
+def tensors():
+    generator = torch.Generator().manual_seed(1)
+    W = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    others = {"half": W.detach().bfloat16(), "index": torch.arange(3), "number": torch.tensor(2.5)}
+    # A transposed leaf has gaps, and the same leaf twice shares its memory.
+    return {"W": W, "turned": W.mT[1:], "again": W, **others, "kept": torch.tensor([True, False])}
+
+
+def assert_same(found, tensors):
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].equal(tensor)
+        assert not found[name].requires_grad
+
+
+def test_tensors_survive_the_disk_bit_for_bit(tensors, tmp_path):
+    write_tensors(tmp_path / "plane.safetensors", tensors)
+    assert_same(read_tensors(tmp_path / "plane.safetensors"), tensors)
+    assert_same(read_tensors(str(tmp_path / "plane.safetensors")), tensors)
+    assert [*tmp_path.iterdir()] == [tmp_path / "plane.safetensors"]
+
+
+def test_tensors_remember_what_wrote_them(tensors, tmp_path):
+    path = tmp_path / "plane.safetensors"
+    write_tensors(path, tensors)
+    assert written_by(path) == provenance()
+    save_file({"a": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match=r"plane\.safetensors records no provenance"):
+        written_by(path)
+
+
+def test_failed_write_leaves_the_old_tensors_and_nothing_else(tensors, tmp_path, monkeypatch):
+    path = tmp_path / "plane.safetensors"
+    write_tensors(path, tensors)
+
+    def disk_full(number):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(results.os, "fsync", disk_full)
+    with pytest.raises(OSError, match="disk full"):
+        write_tensors(path, {"a": torch.ones(2)})
+    assert_same(read_tensors(path), tensors)
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_was_read_stays_when_the_file_is_replaced_or_gone(tensors, tmp_path):
+    path = tmp_path / "plane.safetensors"
+    write_tensors(path, tensors)
+    found = read_tensors(path)
+    write_tensors(path, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()})
+    path.unlink()
+    assert_same(found, tensors)
+    found["W"] += 1  # and is the reader's own
+
+
+def test_tensors_are_kept_only_where_it_is_told(tensors, tmp_path, monkeypatch):
+    monkeypatch.delenv("TDLAB_KEEP", raising=False)
+    assert keep_tensors("plane", tensors) is tensors
+    monkeypatch.setenv("TDLAB_KEEP", str(tmp_path / "kept"))
+    assert keep_tensors("softmax.plane", tensors) is tensors
+    assert_same(read_tensors(tmp_path / "kept" / "softmax.plane.safetensors"), tensors)
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["", "../plane", "a/b", ".hidden", "two words"])
+def test_tensors_are_not_kept_under_a_name_that_is_no_file_stem(name, tensors, monkeypatch):
+    monkeypatch.delenv("TDLAB_KEEP", raising=False)
+    with pytest.raises(ValueError, match="is no plain file stem"):
+        keep_tensors(name, tensors)
+
+
+def test_no_tensors_are_neither_kept_nor_written(tmp_path, monkeypatch):
+    monkeypatch.delenv("TDLAB_KEEP", raising=False)
+    with pytest.raises(ValueError, match=r"^plane has no tensor$"):
+        keep_tensors("plane", {})
+    with pytest.raises(ValueError, match=r"plane\.safetensors has no tensor$"):
+        write_tensors(tmp_path / "plane.safetensors", {})
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and more", b"\x08\0\0\0\0\0\0\0no json!"])
+def test_file_that_is_not_safetensors_is_named(content, tmp_path):
+    path = tmp_path / "plane.safetensors"
+    path.write_bytes(content)
+    for reader in (read_tensors, written_by):
+        with pytest.raises(ValueError, match=r"plane\.safetensors is not a safetensors file"):
+            reader(path)
+
+
+def test_tensors_cut_short_are_refused_and_a_missing_file_is_missing(tensors, tmp_path):
+    path = tmp_path / "plane.safetensors"
+    write_tensors(path, tensors)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"plane\.safetensors is not a safetensors file"):
+        read_tensors(path)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_tensors(tmp_path / "absent.safetensors")
