@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
@@ -47,6 +47,7 @@ class Data(NamedTuple):
     world: World
     key: Int[Tensor, "*member 2"]
     scalars: dict[str, Tensor]  # the optimiser's varying fields
+    frozen: dict[str, Bool[Tensor, "*member"]]  # whose leaf stays, where another member's moves
 
 
 Step = Callable[[Members, Data, Tensor], tuple[Members, Float[Tensor, " member"]]]
@@ -59,7 +60,7 @@ def require_one_program(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         if run.program != runs[0].program:
             raise ValueError(
-                f"runs {runs[0].id} and {run.id} differ in more than seed and varying scalars; "
+                f"runs {runs[0].id} and {run.id} differ in more than an ensemble's members may; "
                 "an ensemble has one program (tdlab.sweep.trained splits a list of runs)"
             )
 
@@ -91,13 +92,18 @@ def start(runs: Sequence[Run], device: torch.device, params: Params | None = Non
         _require_same_shapes(made, params)
         made = params
     params = {name: leaf.to(device, runs[0].torch_dtype) for name, leaf in made.items()}
-    unknown = set(runs[0].moving) - set(params)
-    if unknown or not runs[0].moving:
-        raise ValueError(
-            f"trained is {runs[0].moving}, but must name some of {', '.join(sorted(params))}"
-        )
-    state = vmap(runs[0].optimiser.init)({name: params[name] for name in runs[0].moving})
+    for run in runs:
+        if set(run.moving) - set(params) or not run.moving:
+            raise ValueError(
+                f"trained is {run.moving}, but must name some of {', '.join(sorted(params))}"
+            )
+    state = vmap(runs[0].optimiser.init)({name: params[name] for name in moving(runs)})
     return Members(params, state, torch.full((len(runs),), MOVING, device=device))
+
+
+def moving(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The leaves that move in some member, in the order in which they are first named."""
+    return tuple(dict.fromkeys(name for run in runs for name in run.moving))
 
 
 def _require_same_shapes(made: Params, params: Params) -> None:
@@ -123,14 +129,20 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
         name: torch.tensor([row[name] for row in rows], dtype=dtype, device=device)
         for name in rows[0]
     }
+    stays = {name: [name not in run.moving for run in runs] for name in moving(runs)}
+    frozen = {
+        name: torch.tensor(of_member, device=device)
+        for name, of_member in stays.items()
+        if any(of_member)
+    }
     key = keys([run.seed for run in runs], "train").to(device)
     world = type(made.world)(*(leaf.to(device) for leaf in made.world))
-    axes = Data._make((made.axes, 0, dict.fromkeys(scalars, 0)))
-    return Data(world, key, scalars), axes
+    axes = Data._make((made.axes, 0, dict.fromkeys(scalars, 0), dict.fromkeys(frozen, 0)))
+    return Data(world, key, scalars, frozen), axes
 
 
-def step(run: Run, axes: Data) -> Step:
-    """One step of all members that share the program of ``run``.
+def step(run: Run, axes: Data, names: Sequence[str]) -> Step:
+    """One step of all members that share the program of ``run``, some of which move these leaves.
 
     Returns:
         A map from (members, data, number of the step) to (members, loss of each). The number is a
@@ -139,22 +151,23 @@ def step(run: Run, axes: Data) -> Step:
     loss_of = LOSSES[run.loss]
 
     def one(members: Members, data: Data, number: Tensor) -> tuple[Members, Tensor]:
-        moving = {name: members.params[name] for name in run.moving}
+        leaves = {name: members.params[name] for name in names}
         batch = run.task.draw(data.world, _uniforms(run, data.key, number))
 
-        def risk(leaves: Params) -> tuple[Tensor, Tensor]:
-            output = over_prompts(run.model, {**members.params, **leaves}, batch).output
+        def risk(at: Params) -> tuple[Tensor, Tensor]:
+            output = over_prompts(run.model, {**members.params, **at}, batch).output
             _require_same_shape(output, batch.target)
             each = loss_of(output, batch.target)
             _require_one_a_prompt(run, each)
             return each.mean(), each
 
-        def loss_at(leaves: Params) -> Tensor:
-            return _pairwise_mean(risk(leaves)[1])
+        def loss_at(at: Params) -> Tensor:
+            return _pairwise_mean(risk(at)[1])
 
-        grads, each = grad(risk, has_aux=True)(moving)
+        grads, each = grad(risk, has_aux=True)(leaves)
+        grads |= {name: grads[name].masked_fill(stays, 0) for name, stays in data.frozen.items()}
         loss = _pairwise_mean(each)
-        moved, state = run.optimiser.update(data.scalars, moving, grads, members.state, loss_at)
+        moved, state = run.optimiser.update(data.scalars, leaves, grads, members.state, loss_at)
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
     return vmap(one, (0, axes, None))

@@ -96,8 +96,8 @@ class Run:
     @property
     def program(self) -> Any:
         """Runs that share this key can be members of one ensemble."""
-        # What a member starts from is its own; that it is another run's end, and how many steps of
-        # its stream are behind it, is not.
-        own = ("seed", "after")
+        # What a member starts from is its own, and what of it moves; that it starts from another
+        # run's end, and how many steps of its stream are behind it, is not.
+        own = ("seed", "trained", "after")
         parts = (part for part in program(self)[1] if part[0] not in own)
         return (*parts, self.after is None, self.earlier_steps)

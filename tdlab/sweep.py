@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from synthetic_tasks.threefry import stream
 from tdlab.models import Params, stacked
 from tdlab.progress import bar
 from tdlab.run import Run
@@ -20,6 +21,10 @@ from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 MEMBERS = 16
 # (ours) Fewer are not worth a thread of their own: their step is calls of Python, which take turns.
 _FEW = 8
+# (ours) Multiplications in a step of one member below which it is nothing but calls of Python: many
+# members then take no longer than few.
+_SMALL = 1 << 20
+_MANY = 256  # (ours) of such members
 
 
 class Diverged(ArithmeticError):
@@ -67,11 +72,11 @@ def trained(
 ) -> list[Trained]:
     """Trains these runs in this process.
 
-    Runs of one program become ensembles of at most ``MEMBERS``; a member's result does not depend
-    on how they are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
-    :class:`tdlab.train.Training`; with ``observe``, which sees its members together, the runs of
-    one program stay one ensemble. Runs that start ``after`` others find these in ``earlier``, or
-    else they are trained first.
+    Runs of one program become ensembles of at most ``MEMBERS``, or of many more where members are
+    small; a member's result does not depend on how they are split. ``observe``, ``observe_at``,
+    ``device`` and ``path`` are those of :class:`tdlab.train.Training`; with ``observe``, which sees
+    its members together, the runs of one program stay one ensemble. Runs that start ``after``
+    others find these in ``earlier``, or else they are trained first.
 
     Returns:
         The results, in the order of the runs.
@@ -79,9 +84,9 @@ def trained(
     threads = torch.get_num_threads() if device == "cpu" else 1
     before = _befores(runs, earlier, device, path)
     groups = [
-        (part, faster_path([runs[place] for place in group]) if path == "auto" else path)
+        (part, _faster_path([runs[place] for place in group]) if path == "auto" else path)
         for group in _by_program(runs)
-        for part in (_cut(group, threads) if observe is None else [group])
+        for part in (_cut(group, runs, threads) if observe is None else [group])
     ]
     with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
         trainings = [
@@ -165,17 +170,38 @@ def _start(runs: Sequence[Run], known: dict[tuple[str, int], Trained]) -> Params
 
 
 def _by_program(runs: Sequence[Run]) -> list[list[int]]:
-    """Places in the list, grouped by program."""
-    groups: dict[object, list[int]] = {}
+    """Places in the list, grouped by program; what moves may differ where members are small."""
+    programs: dict[object, list[int]] = {}
     for place, run in enumerate(runs):
-        groups.setdefault(run.program, []).append(place)
+        programs.setdefault(run.program, []).append(place)
+    groups: dict[object, list[int]] = {}
+    for program, places in programs.items():
+        small = _is_small(runs[places[0]])
+        for place in places:
+            moving = None if small else frozenset(runs[place].moving)
+            groups.setdefault((program, moving), []).append(place)
     return list(groups.values())
 
 
-def _cut(group: list[int], threads: int) -> list[list[int]]:
+def _cut(group: list[int], runs: Sequence[Run], threads: int) -> list[list[int]]:
     """A group in parts that occupy every thread and are neither too large nor too small."""
-    size = min(MEMBERS, max(_FEW, math.ceil(len(group) / threads)))
+    if _is_small(runs[group[0]]):
+        size = _MANY
+    else:
+        size = min(MEMBERS, max(_FEW, math.ceil(len(group) / threads)))
     return [group[first : first + size] for first in range(0, len(group), size)]
+
+
+def _faster_path(group: Sequence[Run]) -> str:
+    """Small members gain together what one of them gains."""
+    return faster_path(group[:1] if _is_small(group[0]) else group)
+
+
+def _is_small(run: Run) -> bool:
+    """Whether a step of one member is nothing but calls of Python."""
+    params = run.model.init(stream(run.seed, "init"))
+    weights = sum(leaf.numel() for leaf in params.values())
+    return run.batch * run.task.columns * weights < _SMALL
 
 
 def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trained]]:

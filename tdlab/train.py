@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from synthetic_tasks.value import require_choice
-from tdlab.ensemble import MOVING, Members, data, require_one_program, start, step
+from tdlab.ensemble import MOVING, Members, data, moving, require_one_program, start, step
 from tdlab.machine import keep_memory, one_thread
 from tdlab.models import Params
 from tdlab.optimisers import State
@@ -46,10 +46,10 @@ class Ending(NamedTuple):
 class Training:
     """The training of one ensemble: iterating over it trains, and yields snapshots where due.
 
-    ``runs`` differ in seed and varying scalars only. ``observe`` is called at the steps of
-    ``observe_at`` (by default those of the snapshots). ``start`` holds the parameters of runs that
-    start ``after`` others, leading axis member. ``path`` is ``"eager"``, ``"compiled"``, or
-    ``"auto"`` for whichever is done first. Once iterated over,
+    ``runs`` differ in seed, in varying scalars and in what is trained. ``observe`` is called at the
+    steps of ``observe_at`` (by default those of the snapshots). ``start`` holds the parameters of
+    runs that start ``after`` others, leading axis member. ``path`` is ``"eager"``, ``"compiled"``,
+    or ``"auto"`` for whichever is done first. Once iterated over,
 
     - ``loss`` (member, step) holds every training loss, NaN from where a member no longer moved;
     - ``endings`` says of each member when it stopped, and why: one whose loss or parameters stop
@@ -102,7 +102,7 @@ class Training:
         total = self.runs[0].steps
         members = start(self.runs, self.device, self._start)
         its_data, axes = data(self.runs, self.device)
-        advance = step(self.runs[0], axes)
+        advance = step(self.runs[0], axes, moving(self.runs))
         if self.path == "compiled":
             advance = torch.compile(advance, fullgraph=True, dynamic=False)
         losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(
@@ -117,10 +117,10 @@ class Training:
                     yield Snapshot(now, members.params, members.state)
                 if now == total or self._is_over(now, members):
                     break
-                moving = members.ended == MOVING
+                training = members.ended == MOVING
                 with one_thread() if self.path == "eager" else nullcontext():
                     members, loss = advance(members, its_data, torch.tensor(now).to(self.device))
-                losses[now] = loss.where(moving, math.nan)
+                losses[now] = loss.where(training, math.nan)
                 progress.update(len(self.runs))
         self._settle(members, losses)
         self.params = members.params

@@ -38,7 +38,7 @@ IMPORTS = {
     "ensemble": "synthetic_tasks models losses optimisers run",
     "train": "synthetic_tasks machine models optimisers schedule run ensemble progress",
     "store": "run train results",
-    "sweep": "models schedule run train store progress",
+    "sweep": "synthetic_tasks models schedule run train store progress",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run ensemble train"

@@ -27,7 +27,7 @@ class Spectrum(NamedTuple):
 
 
 def hessian_vector(risk: Risk, params: Params) -> Callable[[Params], Params]:
-    r""":math:`v \mapsto H v`: the gradient is recorded once, each product is a pass back through it.
+    r""":math:`v \mapsto H v`: one gradient is recorded, each product is a pass back through it.
 
     Reverse over reverse, as the Hessian is symmetric: forward over reverse takes up to five times
     longer, and torch has one forward level for all threads.

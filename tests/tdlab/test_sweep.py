@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synthetic_tasks import FullBatch, InContextClassification, TokenRegression
+from synthetic_tasks.threefry import stream
 from tdlab import sweep, train
 from tdlab.models import KERNELS, KernelLayer, OneLayer, Params
 from tdlab.optimisers import SGD, Adam, Backtracking
@@ -50,6 +51,7 @@ def test_a_member_equals_its_solo_run_bit_for_bit_however_the_runs_are_split(
 ):
     runs = different(dtype, loss)
     together = trained(runs, path="eager")
+    monkeypatch.setattr(sweep, "_SMALL", 0)
     for most in (1, 2, 3):
         monkeypatch.setattr(sweep, "MEMBERS", most)
         for one, other in zip(together, trained(runs, path="eager"), strict=True):
@@ -90,14 +92,16 @@ def test_a_member_of_a_kernel_layer_with_backtracking_equals_its_solo_run_bit_fo
         replace(base, seed=3),
     ]
     together = trained(runs, path="eager")
-    monkeypatch.setattr(sweep, "MEMBERS", 1)
+    monkeypatch.setattr(sweep, "_MANY", 1)
     for one, other in zip(together, trained(runs, path="eager"), strict=True):
         assert_same(one, other)
     assert all(result.loss[-1] < 0.7 * result.loss[0] for result in together)
     assert len({float(result.loss[-1]) for result in together}) == 5
 
 
-def test_no_ensemble_is_larger_than_allowed(monkeypatch):
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many members each ensemble has that is trained from here on."""
     sizes = []
     plain = sweep.Training
 
@@ -106,9 +110,59 @@ def test_no_ensemble_is_larger_than_allowed(monkeypatch):
         return plain(runs, **settings)
 
     monkeypatch.setattr(sweep, "Training", counting)
+    return sizes
+
+
+def test_no_ensemble_is_larger_than_allowed(monkeypatch, sizes):
+    runs = [replace(RUN, seed=seed, steps=1) for seed in range(7)]
     monkeypatch.setattr(sweep, "MEMBERS", 3)
-    trained([replace(RUN, seed=seed, steps=1) for seed in range(7)])
-    assert sizes == [3, 3, 1]
+    monkeypatch.setattr(sweep, "_MANY", 4)
+    trained(runs)
+    monkeypatch.setattr(sweep, "_SMALL", 0)
+    trained(runs)
+    assert sizes == [4, 3, 3, 3, 1]
+
+
+def test_members_are_small_below_so_many_multiplications(monkeypatch):
+    # 9 prompts of 7 tokens, and the weights of the model.
+    weights = sum(leaf.numel() for leaf in MODEL.init(stream(0, "init")).values())
+    monkeypatch.setattr(sweep, "_SMALL", RUN.batch * TASK.columns * weights)
+    assert not sweep._is_small(RUN)
+    monkeypatch.setattr(sweep, "_SMALL", RUN.batch * TASK.columns * weights + 1)
+    assert sweep._is_small(RUN)
+
+
+SUBSETS = [("W_Q",), ("W_V", "W_O"), ("W_O", "W_Q", "W_K", "W_V"), ("W_K", "W_O", "W_V")]
+
+
+@pytest.mark.parametrize("optimiser", [SGD(lr=0.02), Adam(lr=0.05), Backtracking()])
+def test_small_members_that_train_different_matrices_equal_their_solo_runs_bit_for_bit(
+    sizes, optimiser
+):
+    base = Run(
+        task=FullBatch(of=TokenRegression(samples=3, tokens=5, width=7)),
+        model=KernelLayer(kernel="gaussian", width=7, heads=3),
+        loss="token_squared",
+        optimiser=optimiser,
+        batch=3,
+        dtype="float64",
+        steps=6,
+        snapshots=Every(stride=3),
+    )
+    runs = [replace(base, trained=subset, seed=seed) for seed, subset in enumerate(SUBSETS)]
+    together = trained(runs, path="eager")
+    assert sizes == [4]
+    for one, run in zip(together, runs, strict=True):
+        assert_same(one, trained([run], path="eager")[0])
+        moved = {name for name, leaf in one.params.items() if not leaf[0].equal(leaf[-1])}
+        assert moved == set(run.moving)
+
+
+def test_large_members_that_train_different_matrices_are_ensembles_of_their_own(monkeypatch, sizes):
+    monkeypatch.setattr(sweep, "_SMALL", 0)
+    runs = [replace(RUN, trained=subset, steps=1) for subset in (*SUBSETS, *SUBSETS)]
+    trained(runs, path="eager")
+    assert sizes == [2, 2, 2, 2]
 
 
 def test_runs_of_different_programs_come_back_in_the_order_asked_for():
@@ -238,6 +292,7 @@ def paths(monkeypatch):
 
 
 def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypatch, paths):
+    monkeypatch.setattr(sweep, "_SMALL", 0)
     monkeypatch.setattr(sweep, "MEMBERS", 2)
     monkeypatch.setattr(train, "_COMPILE_PAYS", 50)
     many = [replace(RUN, seed=seed) for seed in range(5)]  # 50 steps in all, at most 20 in a part
@@ -245,6 +300,13 @@ def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypat
     trained([*many, *few])
     sizes = [2, 2, 1]
     assert paths == [("compiled", n, 10) for n in sizes] + [("eager", n, 9) for n in sizes]
+
+
+def test_small_members_are_compiled_for_their_steps_and_not_for_their_number(monkeypatch, paths):
+    monkeypatch.setattr(train, "_COMPILE_PAYS", 10)
+    trained([replace(RUN, seed=seed, steps=9) for seed in range(5)])
+    trained([replace(RUN, seed=seed, steps=10) for seed in range(5)])
+    assert paths == [("eager", 5, 9), ("compiled", 5, 10)]
 
 
 @pytest.mark.parametrize("path", ["eager", "compiled"])

@@ -316,7 +316,7 @@ def test_parameters_to_start_from_are_given_exactly_to_runs_after_others():
     with pytest.raises(ValueError, match=line):
         Training([RUN], start=params)
     for runs in ([RUN, after], [after, RUN], [RUN, replace(RUN, after=replace(RUN, steps=0))]):
-        with pytest.raises(ValueError, match=r"^runs .* differ in more than seed"):
+        with pytest.raises(ValueError, match=r"^runs .* differ in more than an ensemble"):
             Training(runs, start=params)
 
 
