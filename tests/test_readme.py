@@ -59,7 +59,7 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
 
 
 def test_the_readme_has_the_blocks_that_are_looked_for():
-    assert len(PYTHON) == 5
+    assert len(PYTHON) == 6
     assert len(TDLAB) >= 4
     assert {line.split()[1] for line in TDLAB} == {"report", "verify", "notebooks"}
     assert {"make report", "make test"} <= set(MAKE)

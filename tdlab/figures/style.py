@@ -52,6 +52,9 @@ COLOURS = {
     "chain of thought, mean over steps": PALETTE[0],
     "chain of thought, final answer": PALETTE[9],
     "in context, final answer": PALETTE[3],
+    "softmax": PALETTE[1],
+    "gaussian": PALETTE[0],
+    "normalized gaussian": PALETTE[9],
 }
 
 

@@ -99,7 +99,8 @@ def _illustrate(record: dict[str, Any], executed: NotebookNode, folder: Path) ->
         figures.append(f"figure-{number}{suffix}")
         (folder / figures[-1]).write_bytes(content)
     record["thumbnails"] = figures[:2]
-    record["tables"] = sorted(path.name for path in folder.glob("*.parquet"))
+    kept = (path for path in folder.iterdir() if path.suffix in {".parquet", ".safetensors"})
+    record["tables"] = sorted(path.name for path in kept)
     record["verdicts"] = _verdicts(folder / "verdicts.parquet")
 
 

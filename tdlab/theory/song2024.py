@@ -42,10 +42,10 @@ def losses_with_frozen_scores(
     """
     left, sigma, _ = np.linalg.svd(jacobian, full_matrices=False)
     along = left.T @ residual
-    out_of_reach = max(0.0, residual @ residual - along @ along)
+    out_of_reach = residual - left @ along  # itself, as a difference of squares would only round
     shrink = (1 - lr * sigma**2) ** 2
     modes = np.exp(np.outer(np.arange(steps), np.log(np.maximum(shrink, 1e-300)))) @ along**2
-    return 0.5 * (modes + out_of_reach)
+    return 0.5 * (modes + out_of_reach @ out_of_reach)
 
 
 def rate_with_frozen_scores(smallest: float, lr: float) -> float:
@@ -56,7 +56,8 @@ def rate_with_frozen_scores(smallest: float, lr: float) -> float:
     Returns:
         The rate, with :math:`\sigma_{\min}` the ``smallest`` singular value of the Jacobian.
     """
-    return -2 * math.log1p(-lr * smallest**2)
+    x = lr * smallest**2
+    return -math.log1p(-x * (2 - x))
 
 
 def estimate_rate(smallest: float, lr: float) -> float:
@@ -102,6 +103,14 @@ def gaussian_slope(
     return -(distance * np.exp(-0.5 * distance**2)) @ np.asarray(values, float)
 
 
+def normalized_gaussian_output(
+    q: Float[np.ndarray, "*q"], keys: Sequence[float], values: Sequence[float]
+) -> Float[np.ndarray, "*q"]:
+    r""":math:`o(q) = \sum_j v_j e^{q k_j - k_j^2 / 2} / \sum_j e^{q k_j - k_j^2 / 2}`."""
+    scores = np.asarray(q, float)[..., None] * np.asarray(keys, float)
+    return _normalized(scores - 0.5 * np.square(keys)) @ np.asarray(values, float)
+
+
 def barrier(
     keys: Sequence[float], values: Sequence[float], low: float = 0.0, high: float = 10.0
 ) -> float:
@@ -115,7 +124,7 @@ def barrier(
     Raises:
         ValueError: if the slope has the same sign at both ends.
     """
-    return float(brentq(lambda q: float(softmax_slope(np.array(q), keys, values)), low, high))
+    return float(brentq(lambda q: softmax_slope(np.array([q]), keys, values)[0], low, high))
 
 
 def plateau_loss(keys: Sequence[float], values: Sequence[float], wanted: float) -> float:
@@ -135,11 +144,14 @@ def solution(
         ValueError: if the error has the same sign at both ends.
     """
     return float(
-        brentq(lambda q: float(gaussian_output(np.array(q), keys, values)) - wanted, low, high)
+        brentq(lambda q: gaussian_output(np.array([q]), keys, values)[0] - wanted, low, high)
     )
 
 
 def _softmax(q: Float[np.ndarray, "*q"], keys: Sequence[float]) -> Float[np.ndarray, "*q k"]:
-    scores = np.asarray(q, float)[..., None] * np.asarray(keys, float)
+    return _normalized(np.asarray(q, float)[..., None] * np.asarray(keys, float))
+
+
+def _normalized(scores: Float[np.ndarray, "*q k"]) -> Float[np.ndarray, "*q k"]:
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)

@@ -1,0 +1,85 @@
+"""Zero loss where everything is trained and H D is large, and how fast it is reached."""
+
+import numpy as np
+import pandas as pd
+
+from tdlab.claims.claim import Claim, Finding, at_least, at_most, reaches
+from tdlab.claims.rows import by_seed, over_seeds, select
+from tdlab.claims.song2024.constants import EXACT, KERNELS, SOURCE, STRAIGHT, ZERO
+from tdlab.statistics import Interval, mean_interval
+
+_LEAST = 1e-300  # a loss of exactly zero has no logarithm
+
+
+def _global(phase: pd.DataFrame, rates: pd.DataFrame) -> list[Finding]:
+    largest = float(phase.ratio.max())
+    found = []
+    for kernel in KERNELS:
+        point = {"kernel": kernel, "trained": "all", "ratio": largest}
+        found.append(
+            reaches(
+                f"log10 of the relative loss at H D / N n = {largest:g}, {kernel}",
+                _log10(select(phase, quantity="relative loss", **point)),
+                float(np.log10(ZERO)),
+                over_seeds(phase, quantity="fall", **point),
+                f"zero loss, here <= {ZERO:g}",
+            )
+        )
+    for kernel in KERNELS:
+        where = {"kernel": kernel, "trained": "all"}
+        found += [
+            at_least(
+                f"late over earlier rate, {kernel}",
+                over_seeds(rates, quantity="straight", **where),
+                STRAIGHT,
+                f"1 where the rate is linear, here >= {STRAIGHT:g}",
+            ),
+            at_least(
+                f"log10 of the rate over 2 eta sigma_min(B)^2, {kernel}",
+                _excess(select(rates, quantity="rate", **where)),
+                0.0,
+                ">= 0: no slower than with frozen scores",
+            ),
+        ]
+    return [*found, _solved(rates)]
+
+
+def _log10(rows: pd.DataFrame) -> Interval:
+    values = rows.groupby("seed").value.mean().to_numpy(dtype=np.float64)
+    return mean_interval(np.log10(np.maximum(values, _LEAST)))
+
+
+def _excess(rows: pd.DataFrame) -> Interval:
+    """How much faster than predicted, by seed; a loss that does not fall has no such number."""
+    fitted = by_seed(rows)
+    predicted = select(rows, source="theory").groupby("seed").value.mean()
+    if (fitted <= 0).any():
+        raise ArithmeticError("a loss did not fall at all in the last third of training")
+    return mean_interval(np.log10((fitted / predicted).to_numpy(dtype=np.float64)))
+
+
+def _solved(rates: pd.DataFrame) -> Finding:
+    rows = select(rates, quantity="relative loss", trained="W_V")
+    logs = rows.assign(log=np.log10(rows.value.clip(lower=_LEAST).astype(np.float64)))
+    both = logs.pivot(index=["kernel", "seed", "step"], columns="source", values="log")
+    gap = (both["measured"] - both["theory"]).abs().groupby("seed").max()
+    return at_most(
+        "largest gap of log10 loss to the solved curve, W_V alone",
+        mean_interval(gap.to_numpy(dtype=np.float64)),
+        EXACT,
+        f"0: a convex quadratic, here <= {EXACT:g}",
+    )
+
+
+convergence = Claim(
+    id="kernels.global",
+    statement="With all matrices trained and H D large, either kernel reaches zero loss, at a "
+    "linear rate.",
+    source=SOURCE,
+    rule=f"95 % intervals over seeds: loss relative to predicting 0 at most {ZERO:g} (ours) at the "
+    "largest H D / N n, inconclusive above while it still falls; rate of the last third over "
+    f"that of the middle third at least {STRAIGHT:g} (ours); rate at least the estimate of frozen "
+    f"scores; with W_V alone within {EXACT:g} of the solved curve, as logarithms to base 10 (ours)",
+    needs=("phase", "rates"),
+    judge=_global,
+)

@@ -1,0 +1,54 @@
+"""Is the landscape of the Gaussian kernel smoother?"""
+
+import numpy as np
+import pandas as pd
+
+from tdlab.claims.claim import Claim, Finding, below
+from tdlab.claims.rows import by_seed, paired, select
+from tdlab.claims.song2024.constants import SOURCE
+from tdlab.statistics import Interval
+
+
+def _landscape(curvature: pd.DataFrame, variation: pd.DataFrame) -> list[Finding]:
+    words = "< 0: the Gaussian landscape is smoother"
+    top = select(curvature, quantity="eigenvalue", rank=0)
+    return [
+        below(
+            "log2 ratio, Gaussian to softmax, of the top eigenvalue at the end",
+            _log_ratio(top[top.step == top.step.max()]),
+            0.0,
+            words,
+        ),
+        below(
+            "the same along the path of stage two",
+            _log_ratio(top[top.step > 0]),
+            0.0,
+            words,
+        ),
+        below(
+            "log2 ratio of the gradient's variation from start to end",
+            _log_ratio(select(variation, quantity="variation")),
+            0.0,
+            words,
+        ),
+    ]
+
+
+def _log_ratio(rows: pd.DataFrame) -> Interval:
+    """Paired by seed, with the mean of the logarithms along a path or a segment."""
+    if (rows.value <= 0).any():
+        raise ArithmeticError("a top eigenvalue is not positive, so it has no logarithm")
+    logs = rows.assign(value=np.log2(rows.value.astype(np.float64)))
+    return paired(by_seed(logs, kernel="gaussian"), by_seed(logs, kernel="softmax"))
+
+
+landscape = Claim(
+    id="kernels.landscape",
+    statement="The Gaussian kernel has the smoother loss landscape.",
+    source=SOURCE,
+    rule="two stages of training, the kernel of the second differs: 95 % intervals over seeds of "
+    "log2 ratios, Gaussian to softmax, of the top Hessian eigenvalue at the end and on the path, "
+    "and of the variation of the gradient between start and end: below 0",
+    needs=("curvature", "variation"),
+    judge=_landscape,
+)

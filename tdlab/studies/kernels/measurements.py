@@ -1,0 +1,78 @@
+"""The tables of one setting, each measured once and only when it is asked for."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+import pandas as pd
+
+from tdlab.run import Run
+from tdlab.studies import measurements
+from tdlab.studies.kernels.basins import query_only, query_runs, scalar, scalar_runs
+from tdlab.studies.kernels.classification import classification, classification_runs
+from tdlab.studies.kernels.convergence import guards, phase, phase_runs, rate_runs, rates
+from tdlab.studies.kernels.landscape import curvature, stage_runs, surfaces, variation
+from tdlab.studies.kernels.setting import Setting
+from tdlab.sweep import Trained
+
+K = TypeVar("K")
+
+
+class Measurements(measurements.Measurements[Setting]):
+    """What claims are judged by."""
+
+    def by_point(self, runs: Mapping[K, Sequence[Run]]) -> dict[K, list[Trained]]:
+        """The results at each point; those of all points are trained together."""
+        self.results([run for each in runs.values() for run in each])
+        return {point: self.results(each) for point, each in runs.items()}
+
+    @cached_property
+    def stages(self) -> dict[str, list[Trained]]:
+        """The results of stage two, by kernel."""
+        return self.by_point(stage_runs(self.setting))
+
+    @cached_property
+    def phase(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.phase``."""
+        return phase(self.setting, self.by_point(phase_runs(self.setting)))
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.rates``."""
+        return rates(self.setting, self.by_point(rate_runs(self.setting)))
+
+    @cached_property
+    def guards(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.guards``."""
+        return guards(self.setting)
+
+    @cached_property
+    def scalar(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.scalar``."""
+        return scalar(self.setting, self.by_point(scalar_runs(self.setting)))
+
+    @cached_property
+    def query_only(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.query_only``."""
+        return query_only(self.setting, self.by_point(query_runs(self.setting)))
+
+    @cached_property
+    def surfaces(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.surfaces``."""
+        return surfaces(self.setting, self.stages)
+
+    @cached_property
+    def curvature(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.curvature``."""
+        return curvature(self.setting, self.stages)
+
+    @cached_property
+    def variation(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.variation``."""
+        return variation(self.setting, self.stages)
+
+    @cached_property
+    def classification(self) -> pd.DataFrame:
+        """See ``tdlab.studies.kernels.classification``."""
+        runs = classification_runs(self.setting, self._device)
+        return classification(self.setting, self.by_point(runs))
