@@ -67,8 +67,9 @@ def over_training(setting: Setting, results: Sequence[Trained], alpha: float) ->
 def phases(dynamics: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """When each phase of training is over, on prompts of this alpha.
 
-    ``position`` is learned when the mass on other steps has fallen to ``GONE``, ``pattern`` when
-    the mass on the query's step with another pattern has.
+    ``position`` is learned when the mass on other steps, whatever their pattern, has fallen to
+    ``GONE``; ``pattern`` when the mass on other patterns has, whatever their step. Either may come
+    first.
 
     Returns:
         A tidy table: quantity ``time`` with column ``phase``, NaN where it never came, and quantity
@@ -81,12 +82,10 @@ def phases(dynamics: pd.DataFrame, alpha: float) -> pd.DataFrame:
     for (run, seed), rows in mass.groupby(["run", "seed"]):
         curves = rows.pivot(index="step", columns="place", values="value").sort_index()
         steps = curves.index.to_numpy(dtype=np.int64)
-        other_step = curves["other step, other pattern"] + curves["other step, same pattern"]
-        shared = curves["same step, other pattern"].to_numpy()
+        both_other, shared = curves["other step, other pattern"], curves["same step, other pattern"]
+        other_step = both_other + curves["other step, same pattern"]
         position = float(first_below(steps, other_step.to_numpy(), GONE))
-        # Until position is learned there is little mass on this step, whatever its pattern.
-        later = steps >= position
-        pattern = float(first_below(steps[later], shared[later], GONE))
+        pattern = float(first_below(steps, (both_other + shared).to_numpy(), GONE))
         times = np.array([position, pattern])
         where = {"source": "measured", "run": run, "seed": seed, "alpha": alpha}
         tables += [

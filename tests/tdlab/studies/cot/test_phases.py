@@ -59,8 +59,8 @@ def test_phases_are_over_where_their_curves_come_down_to_a_tenth():
     )
 
 
-def test_a_pattern_is_learned_after_the_position_however_little_mass_it_had_before():
-    # At step 0 all mass is elsewhere: nothing is on another pattern of this step, nor on any.
+def test_a_pattern_is_not_learned_where_there_is_no_mass_on_this_step_at_all():
+    # At step 0 all mass is elsewhere: nothing is on another pattern of this step.
     found = phases(curves((0, 10, 20, 30), (1.0, 0.05, 0.0, 0.0), (0.0, 0.5, 0.3, 0.0)))
     at = 10 * 0.9 / 0.95
     assert found == pytest.approx(three(3, at, shared=0.05 * at, pattern=20 + 10 * 2 / 3))
@@ -68,7 +68,21 @@ def test_a_pattern_is_learned_after_the_position_however_little_mass_it_had_befo
 
 def test_a_position_that_is_known_from_the_start_is_learned_at_the_start():
     found = phases(curves((0, 10, 20), (0.1, 0.0, 0.0), (0.4, 0.0, 0.0)))
-    assert found == pytest.approx(three(3, 0.0, shared=0.4, pattern=7.5))
+    assert found == pytest.approx(three(3, 0.0, shared=0.4, pattern=10 * 0.375 / 0.475))
+
+
+def test_the_pattern_may_be_learned_first():
+    # All mass on the right pattern, by step 10; on the right step by 40 only.
+    rows = dict.fromkeys(PLACES, np.zeros(4))
+    rows["other step, other pattern"] = np.array([0.5, 0.0, 0.0, 0.0])
+    rows["other step, same pattern"] = np.array([0.2, 0.8, 0.7, 0.0])
+    rows["same step, other pattern"] = np.array([0.2, 0.0, 0.0, 0.0])
+    made = curves((0, 10, 20, 40), np.zeros(4), np.zeros(4))
+    for place, mass in rows.items():
+        made.loc[(made.quantity == "mass") & (made.place == place), "value"] = mass
+    found = phases(made)
+    position = 20 + 20 * 6 / 7
+    assert found == pytest.approx(three(3, position, shared=0.0, pattern=10 * 6 / 7))
 
 
 def test_snapshots_may_come_in_any_order():
@@ -82,7 +96,7 @@ def test_a_pattern_that_is_never_learned_has_no_time():
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_where_the_position_is_never_learned_nothing_has_a_time():
+def test_where_neither_is_ever_learned_nothing_has_a_time():
     found = phases(
         curves((0, 10, 20), (0.8, 0.5, 0.3), (0.2, 0.4, 0.05)),
         curves((0, 10, 20), (0.8, 0.0, 0.0), (0.2, 0.3, 0.0), seed=9),  # and others all the same
