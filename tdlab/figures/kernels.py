@@ -169,7 +169,7 @@ def surfaces(table: pd.DataFrame) -> Figure:
         if row == len(kernels) - 1:
             bar = figure.colorbar(filled, ax=axes[:, column], location="bottom", label="loss")
             bar.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-            bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
+            bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
             bar.ax.xaxis.set_minor_locator(NullLocator())
     return figure
 
@@ -177,24 +177,36 @@ def surfaces(table: pd.DataFrame) -> Figure:
 @drawing
 def curvature(table: pd.DataFrame) -> Figure:
     """The largest Hessian eigenvalue, and the loss on the same samples, along stage two."""
-    figure, ((left, right),) = grid(1, 2, height=3.4)
-    top = select(table, quantity="eigenvalue")
-    curves(left, top[top["rank"] == 0], "step", "kernel", order=KERNELS[:2], marker="o")
-    left.set(yscale="log", xlabel="step of stage two", ylabel="largest Hessian eigenvalue")
-    curves(right, select(table, quantity="loss"), "step", "kernel", order=KERNELS[:2], marker="o")
-    right.set(yscale="log", xlabel="step of stage two", ylabel="loss on the same samples")
-    legend(figure, left)
+    stages = list(dict.fromkeys(table.stage_one))
+    figure, axes = grid(len(stages), 2, height=2.8 * len(stages), sharex=True, sharey="col")
+    for (left, right), stage_one in zip(axes, stages, strict=True):
+        rows = select(table, stage_one=stage_one)
+        top = rows[(rows.quantity == "eigenvalue") & (rows["rank"] == 0)]
+        curves(left, top, "step", "kernel", order=KERNELS[:2], marker="o")
+        left.set(yscale="log", xlabel="step of stage two", ylabel="largest Hessian eigenvalue")
+        loss = rows[rows.quantity == "loss"]
+        curves(right, loss, "step", "kernel", order=KERNELS[:2], marker="o")
+        right.set(yscale="log", xlabel="step of stage two", ylabel="loss on the same samples")
+        for ax in (left, right):
+            ax.set_title(f"after stage one with {stage_one}")
+            _written_out(ax)
+    legend(figure, axes[0][0])
     return figure
 
 
 @drawing
 def variation(table: pd.DataFrame) -> Figure:
     """How fast the gradient varies on the segment from the start to the end of stage two."""
-    figure, ((ax,),) = grid(1, 1, width=6, height=3.4)
-    curves(ax, select(table), "at", "kernel", order=KERNELS[:2], marker="o")
-    ax.set(yscale="log", xlabel="place on the segment from start (0) to end (1)")
-    ax.set(ylabel=r"$\| g - g' \|\, /\, \| \theta - \theta' \|$")
-    legend(figure, ax)
+    stages = list(dict.fromkeys(table.stage_one))
+    figure, (axes,) = grid(1, len(stages), height=3.4, sharey=True)
+    for ax, stage_one in zip(axes, stages, strict=True):
+        rows = select(table, stage_one=stage_one)
+        curves(ax, rows, "at", "kernel", order=KERNELS[:2], marker="o")
+        ax.set(yscale="log", xlabel="from start (0) to end (1) of stage two")
+        ax.set(ylabel=r"$\| g - g' \|\, /\, \| \theta - \theta' \|$")
+        ax.set_title(f"after stage one with {stage_one}")
+        _written_out(ax)
+    legend(figure, axes[0])
     return figure
 
 
@@ -216,6 +228,13 @@ def classification(table: pd.DataFrame) -> Figure:
         guard.set(ylabel="mean row sum of S", ylim=(0, None), xlabel="step")
     legend(figure, axes[0][0], theory="guessing")
     return figure
+
+
+def _written_out(ax: Axes) -> None:
+    """Ticks on a logarithmic axis of few decades, as plain numbers."""
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _plain_log(ax: Axes, values: pd.Series) -> None:

@@ -135,7 +135,8 @@ def curvature(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
     """Top eigenvalues of the Hessian along stage two, and the loss there, on the same samples.
 
     Returns:
-        A tidy table with columns ``kernel``, ``rank`` (0 is the largest ``eigenvalue``).
+        A tidy table with columns ``stage_one`` (its kernel), ``kernel`` (of stage two), ``rank`` (0
+        is the largest ``eigenvalue``).
     """
     jobs = [(kernel, result, step) for kernel, result, step in _snapshots(results)]
 
@@ -151,7 +152,8 @@ def curvature(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
     for (kernel, result, step), (found, loss) in zip(
         jobs, side_by_side(spectrum, jobs), strict=True
     ):
-        where = {"kernel": kernel, "run": result.run.id, "seed": result.run.seed, "step": step}
+        where = {"stage_one": setting.stage_one, "kernel": kernel, "step": step}
+        where |= {"run": result.run.id, "seed": result.run.seed}
         ranks = range(len(found.values))
         tables += [
             tidy("eigenvalue", found.values, "rank", source="measured", rank=ranks, **where),
@@ -164,7 +166,8 @@ def variation(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
     """How fast the gradient changes along the segment from the start to the end of stage two.
 
     Returns:
-        A tidy table of ``variation`` with columns ``kernel``, ``at`` (the middle of a piece).
+        A tidy table of ``variation`` with columns ``stage_one``, ``kernel``, and ``at``, the middle
+        of a piece.
     """
     edges = torch.linspace(0, 1, setting.land_pieces + 1, dtype=torch.float64)
     tables = []
@@ -179,7 +182,8 @@ def variation(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
 
         values = torch.stack(side_by_side(along, each))
         at = (edges[1:] + edges[:-1]) / 2
-        where = {"kernel": kernel, "at": at, **members([result.run for result in each])}
+        where = {"stage_one": setting.stage_one, "kernel": kernel, "at": at}
+        where |= members([result.run for result in each])
         tables.append(tidy("variation", values, "member at", source="measured", **where))
     return pd.concat(tables, ignore_index=True)
 

@@ -1,6 +1,7 @@
 """The tables of one setting, each measured once and only when it is asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from tdlab.studies.kernels.basins import query_only, query_runs, scalar, scalar_
 from tdlab.studies.kernels.classification import classification, classification_runs
 from tdlab.studies.kernels.convergence import guards, phase, phase_runs, rate_runs, rates
 from tdlab.studies.kernels.landscape import curvature, stage_runs, surfaces, variation
-from tdlab.studies.kernels.setting import Setting
+from tdlab.studies.kernels.setting import STAGE_ONE, Setting
 from tdlab.sweep import Trained
 
 K = TypeVar("K")
@@ -26,10 +27,16 @@ class Measurements(measurements.Measurements[Setting]):
         self.results([run for each in runs.values() for run in each])
         return {point: self.results(each) for point, each in runs.items()}
 
-    @cached_property
+    @property
     def stages(self) -> dict[str, list[Trained]]:
-        """The results of stage two, by kernel."""
+        """The results of stage two, by kernel, after the setting's stage one."""
         return self.by_point(stage_runs(self.setting))
+
+    def _of_both_stages(self, table: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+        """The table after a stage one with either kernel."""
+        settings = [replace(self.setting, stage_one=kernel) for kernel in STAGE_ONE]
+        tables = [table(each, self.by_point(stage_runs(each))) for each in settings]
+        return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def phase(self) -> pd.DataFrame:
@@ -63,13 +70,13 @@ class Measurements(measurements.Measurements[Setting]):
 
     @cached_property
     def curvature(self) -> pd.DataFrame:
-        """See ``tdlab.studies.kernels.curvature``."""
-        return curvature(self.setting, self.stages)
+        """See ``tdlab.studies.kernels.curvature``, after a stage one with either kernel."""
+        return self._of_both_stages(curvature)
 
     @cached_property
     def variation(self) -> pd.DataFrame:
-        """See ``tdlab.studies.kernels.variation``."""
-        return variation(self.setting, self.stages)
+        """See ``tdlab.studies.kernels.variation``, after a stage one with either kernel."""
+        return self._of_both_stages(variation)
 
     @cached_property
     def classification(self) -> pd.DataFrame:

@@ -34,7 +34,8 @@ SCALAR = {
     "values (1, 1, 1), target 2": KeysAndValues(values=(1, 1, 1), wanted=2),
 }
 
-STAGE_TWO = ("softmax", "gaussian")  # the kernels that stage two is trained with
+# The kernels of stage one and of stage two: each goes on from its own kernel, and from the other's.
+STAGE_ONE = STAGE_TWO = ("softmax", "gaussian")
 
 
 @value
@@ -74,7 +75,7 @@ class Setting:
     path_steps: int = 300
     path_images: int = 4096  # to train on
     test_prompts: int = 450  # held out, of each task
-    stage_one: str = "softmax"  # the kernel of stage one
+    stage_one: str = "softmax"  # the kernel of stage one, of the runs whose planes are drawn
     land_seeds: int = 5
     land_width: int = 32  # of a classifier with 20,000 parameters
     land_hidden: int = 64
