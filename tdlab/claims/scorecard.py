@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from synthetic_tasks.value import meant
-from tdlab.claims import li2024, li2025
+from tdlab.claims import li2024, li2025, song2024
 from tdlab.claims.claim import Claim, Finding, overall
 from tdlab.results import provenance
-from tdlab.studies import cot, icl
+from tdlab.studies import cot, icl, kernels
 from tdlab.studies.measurements import Measurements
 
 _MARKS = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}
@@ -25,7 +25,11 @@ _MARKS = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}
 Judged = tuple[Claim, list[Finding]]
 
 # Each study with the claims about it.
-_STUDIES: dict[str, tuple[Any, Any]] = {"icl": (icl, li2024), "cot": (cot, li2025)}
+_STUDIES: dict[str, tuple[Any, Any]] = {
+    "icl": (icl, li2024),
+    "cot": (cot, li2025),
+    "kernels": (kernels, song2024),
+}
 
 
 class Card(NamedTuple):

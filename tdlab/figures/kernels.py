@@ -48,9 +48,11 @@ def phase(table: pd.DataFrame) -> Figure:
         rows = table[table.trained == subset]
         curves(ax, rows, "ratio", "kernel", order=KERNELS, marker="o")
         ax.axvline(1, **THEORY)
-        ax.set(xscale="log", yscale="log", ylim=(_FLOOR / 10, 10), title=title)
-        ax.set(xlabel="capacity $H D\\, /\\, N n$", ylabel="final loss / loss of predicting 0")
+        ax.set(xscale="log", title=title, xlabel="capacity $H D\\, /\\, N n$")
+        ax.set(ylabel="final loss / loss of predicting 0")
         _plain_log(ax, rows.ratio)
+    # Only now: on an axis that is logarithmic already, quantiles are those of the logarithms.
+    axes[0].set(yscale="log", ylim=(_FLOOR / 10, 10))
     legend(figure, axes[0], theory="theory: $W_V$ alone needs at least 1", columns=4)
     return figure
 
@@ -77,7 +79,9 @@ def rates(table: pd.DataFrame) -> Figure:
     ends = np.array([wide.theory.min() / 2, wide.theory.max() * 2])
     right.plot(ends, ends, **THEORY)
     right.set(xscale="log", yscale="log", title="rate, all matrices trained")
-    right.set(xlabel=r"$2 \eta\, \sigma_{\min}(B)^2$ at the start", ylabel="fitted rate a step")
+    right.set(
+        xlabel=r"$2 \eta\, \sigma_{\min}^2$ in $W_V$ at the start", ylabel="fitted rate a step"
+    )
     legend(figure, left, theory="theory: exact ($W_V$ alone); no slower (rate)", columns=4)
     return figure
 
@@ -183,13 +187,14 @@ def curvature(table: pd.DataFrame) -> Figure:
         rows = select(table, stage_one=stage_one)
         top = rows[(rows.quantity == "eigenvalue") & (rows["rank"] == 0)]
         curves(left, top, "step", "kernel", order=KERNELS[:2], marker="o")
-        left.set(yscale="log", xlabel="step of stage two", ylabel="largest Hessian eigenvalue")
+        left.set(xlabel="step of stage two", ylabel="largest Hessian eigenvalue")
         loss = rows[rows.quantity == "loss"]
         curves(right, loss, "step", "kernel", order=KERNELS[:2], marker="o")
-        right.set(yscale="log", xlabel="step of stage two", ylabel="loss on the same samples")
+        right.set(xlabel="step of stage two", ylabel="loss on the same samples")
         for ax in (left, right):
             ax.set_title(f"after stage one with {stage_one}")
-            _written_out(ax)
+    for ax in axes.flat:
+        _written_out(ax)
     legend(figure, axes[0][0])
     return figure
 
@@ -202,9 +207,10 @@ def variation(table: pd.DataFrame) -> Figure:
     for ax, stage_one in zip(axes, stages, strict=True):
         rows = select(table, stage_one=stage_one)
         curves(ax, rows, "at", "kernel", order=KERNELS[:2], marker="o")
-        ax.set(yscale="log", xlabel="from start (0) to end (1) of stage two")
+        ax.set(xlabel="from start (0) to end (1) of stage two")
         ax.set(ylabel=r"$\| g - g' \|\, /\, \| \theta - \theta' \|$")
         ax.set_title(f"after stage one with {stage_one}")
+    for ax in axes:
         _written_out(ax)
     legend(figure, axes[0])
     return figure
@@ -231,7 +237,8 @@ def classification(table: pd.DataFrame) -> Figure:
 
 
 def _written_out(ax: Axes) -> None:
-    """Ticks on a logarithmic axis of few decades, as plain numbers."""
+    """A logarithmic axis of few decades, its ticks as plain numbers."""
+    ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     ax.yaxis.set_minor_locator(NullLocator())

@@ -18,6 +18,9 @@ from torch.utils._pytree import tree_leaves
 from synthetic_tasks.value import require_count
 from tdlab.probes.directions import Params, require_alike
 
+# It must be a function: no dropout, no batch statistics, no buffers in place. Its Hessian needs
+# second derivatives, which fused attention lacks on a CPU (``torch.nn.attention.sdpa_kernel``
+# chooses one that has them).
 Risk = Callable[[Params], Tensor]
 
 # Bytes. A processor is fastest where a chunk stays in its cache: with 256 MiB planes took 1.5 to 4

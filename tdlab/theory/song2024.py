@@ -61,10 +61,11 @@ def rate_with_frozen_scores(smallest: float, lr: float) -> float:
 
 
 def estimate_rate(smallest: float, lr: float) -> float:
-    r""":math:`2 \eta \sigma_{\min}^2`: no slower while B stays near its start, whatever else moves.
+    r""":math:`2 \eta \sigma_{\min}^2`: no slower near the start, whatever moves besides W_V.
 
     The matrix that drives the outputs is a sum of one positive semidefinite part for each trained
-    matrix; that of ``W_V`` alone is at least :math:`\sigma_{\min}^2`.
+    matrix; that of ``W_V`` alone is at least :math:`\sigma_{\min}^2`, of the ``smallest`` singular
+    value of the Jacobian in it. It stays only while the scores and ``W_O`` do.
 
     Returns:
         The rate at which the log of the loss falls, for each step.

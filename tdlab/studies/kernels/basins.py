@@ -41,7 +41,8 @@ def scalar(setting: Setting, results: Mapping[ScalarPoint, Sequence[Trained]]) -
     Returns:
         A tidy table with columns ``kernel``, ``problem``, ``q``. Theory rows are the ``loss`` at q,
         and where there are, the place of the ``barrier`` and the ``plateau`` of the loss beyond;
-        measured rows are the ``loss`` and the query (``end``) at the end of training from q.
+        measured rows are the ``loss`` and the query (``end``) at the end of training from q, and by
+        how much the loss still fell (``fall``) in the second half.
     """
     low, high = min(setting.starts) - 1, max(setting.starts) + 1
     q = np.linspace(low, high, 281)
@@ -62,9 +63,11 @@ def scalar(setting: Setting, results: Mapping[ScalarPoint, Sequence[Trained]]) -
         where = {"step": setting.scalar_steps, **named}
         where |= {"q": ("member", [_start(run) for run in runs]), **members(runs)}
         losses = torch.stack([result.loss[-1] for result in each])
+        halfway = torch.stack([result.loss[len(result.loss) // 2] for result in each])
         ends = torch.stack([result.final["q"].flatten()[0] for result in each])
         tables += [
             tidy("loss", losses, "member", source="measured", **where),
+            tidy("fall", halfway - losses, "member", source="measured", **where),
             tidy("end", ends, "member", source="measured", **where),
         ]
     return pd.concat(tables, ignore_index=True)

@@ -50,12 +50,14 @@ def held_out(setting: Setting, run: Run) -> Batch:
     match run.task:
         case Digits():
             test: Pooled = Digits(part="test")
+            size = min(size, test.size)
         case Pathfinder() as task:
+            size = setting.path_test
             test = replace(task, part="test", size=size)
         case task:
             return sample(task, seed=run.seed, size=size, dtype=run.torch_dtype)
     world = cast(test.world(stream(run.seed, "world")), run.torch_dtype)
-    return test.rows(world, torch.arange(min(size, test.size)))
+    return test.rows(world, torch.arange(size))
 
 
 def classification(setting: Setting, results: Mapping[Point, Sequence[Trained]]) -> pd.DataFrame:

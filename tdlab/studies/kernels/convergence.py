@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ from tdlab.sweep import Trained
 from tdlab.theory import song2024
 
 FLOOR = 1e-20  # (ours) relative losses below are rounding: rates are fitted above
-CAREFUL = 0.25  # (ours) of 1 / curvature in W_V, where other matrices move too
-TAIL = 0.1  # (ours) of the steps, over which it is asked whether a loss still falls
+CAREFUL = 0.5  # (ours) of 1 / curvature at the start, where that changes on the way
+TAIL = 0.5  # (ours) of the steps, over which it is asked whether a loss still falls
 
 PhasePoint = tuple[str, str, int]  # kernel, trained subset, heads
 RatePoint = tuple[str, str]  # kernel, trained subset
@@ -75,7 +76,7 @@ def phase(setting: Setting, results: Mapping[PhasePoint, Sequence[Trained]]) -> 
 
     Returns:
         A tidy table of ``relative loss``, and of ``fall``: by what factor, as a logarithm to base
-        10, the loss still fell over the last tenth of the steps. Columns ``kernel``, ``trained``,
+        10, the loss still fell over the second half of the steps. Columns ``kernel``, ``trained``,
         ``heads``, ``ratio``.
     """
     tables = []
@@ -95,13 +96,21 @@ def phase(setting: Setting, results: Mapping[PhasePoint, Sequence[Trained]]) -> 
 
 
 def rate_runs(setting: Setting) -> dict[RatePoint, list[Run]]:
-    """Gradient descent with a fixed step size, 1 / curvature in W_V, at the largest H D / N n."""
+    """Gradient descent at the largest H D / N n, each run with a step size of its own.
+
+    That is 1 / curvature at the start with W_V alone, where the curvature stays, and ``CAREFUL``
+    times as much where all matrices move.
+
+    Returns:
+        The runs by kernel and by what is trained.
+    """
     runs = {}
     for kernel in KERNELS:
         for subset, factor in (("W_V", 1.0), ("all", CAREFUL)):
             base = setting.layer_runs(kernel, max(setting.heads), subset, steps=setting.rate_steps)
             runs[kernel, subset] = [
-                replace(run, optimiser=SGD(lr=factor / _curvature(run))) for run in base
+                replace(run, optimiser=SGD(lr=factor / _curvature(run, SUBSETS[subset])))
+                for run in base
             ]
     return runs
 
@@ -112,9 +121,9 @@ def rates(setting: Setting, results: Mapping[RatePoint, Sequence[Trained]]) -> p
     Returns:
         A tidy table with columns ``kernel``, ``trained``. ``relative loss`` by step, with theory
         rows where only W_V moves; ``rate``, at which the log of the loss falls in the last third of
-        what lies above ``FLOOR``, with the rate of the smallest singular value as theory;
-        ``straight``, its ratio to the rate in the middle third: 1 for a linear rate, 0.58 for a
-        power law; and ``sigma_min`` of B at the start.
+        what lies above ``FLOOR``, with the rate of the smallest singular value of the Jacobian in
+        W_V as theory; ``straight``, its ratio to the rate in the middle third: 1 for a linear rate,
+        about 0.58 for a power law; and ``sigma_min`` of B at the start.
     """
     steps = np.unique(np.geomspace(1, setting.rate_steps, 60).round().astype(int)) - 1
     tables = []
@@ -127,7 +136,7 @@ def rates(setting: Setting, results: Mapping[RatePoint, Sequence[Trained]]) -> p
             tidy("relative loss", curve, "member step", source="measured", step=steps, **where)
         )
         fitted = np.array([_thirds(of_member) for of_member in losses])
-        slowest = np.array([_singular(run)[-1] for run in runs])
+        slowest = np.array([_singular(run, ("W_V",))[-1] for run in runs])
         lrs = [run.optimiser.lr for run in runs if isinstance(run.optimiser, SGD)]
         if subset == "W_V":
             exact = np.array([_exact(run, setting.rate_steps) for run in runs])[:, steps]
@@ -201,42 +210,60 @@ def _features(run: Run) -> Float[Tensor, "r c"]:
     return stacked_features(over_prompts(run.model, params, batch).attention, batch.prompt)
 
 
-def _linear(run: Run) -> tuple[Float[np.ndarray, "r p"], Float[np.ndarray, " r"]]:
-    """The Jacobian of all outputs in W_V at the start, and the residual.
+def _linear(
+    run: Run, names: Sequence[str]
+) -> tuple[Float[np.ndarray, "r p"], Float[np.ndarray, " r"]]:
+    """The Jacobian of all outputs in these matrices at the start, and the residual.
 
     Returns:
         Both divided by the root of N, because the trainer's loss is a mean over samples.
     """
     batch, params, _ = start(run)
 
-    def outputs(w_v: Tensor) -> Tensor:
+    def outputs(leaves: Params) -> Tensor:
         each = vmap(run.model.forward, (None, 0, 0))
-        return each({**params, "W_V": w_v}, batch.prompt, batch.mask).output.flatten()
+        return each({**params, **leaves}, batch.prompt, batch.mask).output.flatten()
 
-    jacobian = jacrev(outputs)(params["W_V"]).flatten(1)
-    residual = outputs(params["W_V"]) - batch.target.flatten()
+    leaves = {name: params[name] for name in names}
+    parts = [jacobian.flatten(1) for jacobian in jacrev(outputs)(leaves).values()]
+    residual = outputs(leaves) - batch.target.flatten()
     root = len(batch.prompt) ** 0.5
-    return (jacobian / root).numpy(), (residual / root).numpy()
+    return (torch.cat(parts, dim=1) / root).numpy(), (residual / root).numpy()
 
 
-def _singular(run: Run) -> Float[np.ndarray, " r"]:
-    return np.linalg.svd(_linear(run)[0], compute_uv=False)
+def _singular(run: Run, names: Sequence[str]) -> Float[np.ndarray, " r"]:
+    """Singular values of the Jacobian, one for each output; 0 below rounding."""
+    jacobian = _linear(run, names)[0]
+    values = np.zeros(len(jacobian))
+    found = np.linalg.svd(jacobian, compute_uv=False)
+    values[: len(found)] = found
+    rounding = max(jacobian.shape) * np.finfo(np.float64).eps * values[0]
+    return np.where(values > rounding, values, 0.0)
 
 
-def _curvature(run: Run) -> float:
-    return float(_singular(run)[0] ** 2)
+def _curvature(run: Run, names: Sequence[str]) -> float:
+    """The largest eigenvalue of the Gauss-Newton part of the Hessian at the start."""
+    return float(_singular(run, names)[0] ** 2)
 
 
 def _exact(run: Run, steps: int) -> Float[np.ndarray, " step"]:
     """The relative loss while only W_V moves."""
     assert isinstance(run.optimiser, SGD)
-    losses = song2024.losses_with_frozen_scores(*_linear(run), run.optimiser.lr, steps)
+    losses = song2024.losses_with_frozen_scores(*_linear(run, ("W_V",)), run.optimiser.lr, steps)
     return losses / start(run).target_loss
 
 
 def _thirds(losses: Float[np.ndarray, " step"]) -> tuple[float, float]:
-    """The rates at which the log of the loss falls in the middle and in the last third."""
-    above = np.flatnonzero(losses > FLOOR)
-    edges = np.linspace(0, above[-1], 4).round().astype(int)
-    middle, last = -np.diff(np.log(losses[edges]))[1:] / np.diff(edges)[1:]
-    return float(middle), float(last)
+    """The rates at which the log of the loss falls in the middle and in the last third.
+
+    Returns:
+        Least-squares slopes of what lies above ``FLOOR``; NaN where that is too short.
+    """
+    end = int(np.flatnonzero(losses > FLOOR)[-1]) + 1
+    edges = np.linspace(0, end, 4).round().astype(int)
+    if end < 12:
+        return np.nan, np.nan
+    logs = np.log(losses[:end])
+    steps = np.arange(end)
+    middle, last = (float(-np.polyfit(steps[a:b], logs[a:b], 1)[0]) for a, b in pairwise(edges[1:]))
+    return middle, last

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from synthetic_tasks import Digits
 from synthetic_tasks.task import cast
-from synthetic_tasks.threefry import key_of, stream
+from synthetic_tasks.threefry import fold, key_of, stream
 from tdlab.losses import logistic
 from tdlab.machine import side_by_side
 from tdlab.models import Model, Params, over_prompts
@@ -29,10 +29,13 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import members
 from tdlab.studies.kernels.setting import STAGE_TWO, Setting
-from tdlab.sweep import Trained
+from tdlab.sweep import Diverged, Trained
 
-# A filter of a matrix that is read by x W is a column; attention's are those of the probe.
-SPANS = {"E": (-2,), "P": (-1,), "W_1": (-2,), "W_2": (-2,)}
+# Where x W is read a filter is a column; a position, and a layer's biases, are one each. All else
+# is as the probe has it.
+SPANS = {"P": (-1,), "W_1": (-2,), "W_2": (-2,), "b_1": (-1,), "b_2": (-1,)}
+# What a key of the probes is folded with, so that no two uses share a number.
+_FIRST, _SECOND, _LANCZOS = 1, 2, 3
 
 
 class Plane(NamedTuple):
@@ -60,7 +63,7 @@ def risk_of(setting: Setting, model: Model, dtype: torch.dtype) -> Risk:
 
 
 def planes(results: Mapping[str, Sequence[Trained]]) -> list[Plane]:
-    """The planes that are drawn, of the first seed.
+    """The planes that are drawn, of the first seed that every kernel has.
 
     ``random``: at the end of stage two, along a filter-normalized pair of directions, the same for
     every kernel but for the norms. ``runs``: from the start of stage two along its own end minus
@@ -69,15 +72,15 @@ def planes(results: Mapping[str, Sequence[Trained]]) -> list[Plane]:
     Returns:
         Two planes for each kernel.
     """
-    chosen = {kernel: next(iter(each)) for kernel, each in results.items()}
+    chosen = _of_one_seed(results)
     others = [*chosen.values()][1:] + [*chosen.values()][:1]
     made = []
     for (kernel, result), other in zip(chosen.items(), others, strict=True):
         start, end = result.at(0), result.final
         path = {step: result.at(step) for step in result.steps}
         model = result.run.model
-        keys = [stream(place, "probe") for place in (0, 1)]
-        pair = [filter_normalized(end, key, SPANS) for key in keys]
+        key = stream(result.run.seed, "probe")
+        pair = [filter_normalized(end, fold(key, which), SPANS) for which in (_FIRST, _SECOND)]
         own = between(start, end)
         across = orthogonalized(between(other.at(0), other.final), own)
         made += [
@@ -104,7 +107,7 @@ def surfaces(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.D
         A tidy table with columns ``kernel``, ``kind``, ``x``, ``y``: ``loss`` on the grid, and
         ``path`` with the step of stage two as value.
     """
-    runs = {kernel: next(iter(each)).run for kernel, each in results.items()}
+    runs = {kernel: result.run for kernel, result in _of_one_seed(results).items()}
     made = planes(results)
     spans = {"random": setting.land_random, "runs": setting.land_runs}
     grids = {kind: np.linspace(*ends, setting.land_points) for kind, ends in spans.items()}
@@ -136,7 +139,7 @@ def curvature(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
 
     Returns:
         A tidy table with columns ``stage_one`` (its kernel), ``kernel`` (of stage two), ``rank`` (0
-        is the largest ``eigenvalue``).
+        is the largest ``eigenvalue``; the ``residual`` is how far it may be off).
     """
     jobs = [(kernel, result, step) for kernel, result, step in _snapshots(results)]
 
@@ -144,7 +147,7 @@ def curvature(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
         _, result, step = job
         params = {name: leaf.double() for name, leaf in result.at(step).items()}
         risk = risk_of(setting, result.run.model, torch.float64)
-        key = stream(result.run.seed, "probe")
+        key = fold(stream(result.run.seed, "probe"), _LANCZOS)
         found = top_eigenvalues(risk, params, setting.land_eigenvalues, key, tolerance=1e-3)
         return found, float(risk(params))
 
@@ -157,6 +160,7 @@ def curvature(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
         ranks = range(len(found.values))
         tables += [
             tidy("eigenvalue", found.values, "rank", source="measured", rank=ranks, **where),
+            tidy("residual", found.residuals, "rank", source="measured", rank=ranks, **where),
             tidy("loss", loss, "", source="measured", **where),
         ]
     return pd.concat(tables, ignore_index=True)
@@ -186,6 +190,15 @@ def variation(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
         where |= members([result.run for result in each])
         tables.append(tidy("variation", values, "member at", source="measured", **where))
     return pd.concat(tables, ignore_index=True)
+
+
+def _of_one_seed(results: Mapping[str, Sequence[Trained]]) -> dict[str, Trained]:
+    """For each kernel the result of the first seed that all of them have."""
+    by_seed = {k: {result.run.seed: result for result in each} for k, each in results.items()}
+    common = set.intersection(*map(set, by_seed.values()))
+    if not common:
+        raise Diverged("no seed is left of all kernels; a smaller class_lr may help")
+    return {kernel: of_seed[min(common)] for kernel, of_seed in by_seed.items()}
 
 
 def stage_runs(setting: Setting) -> dict[str, list[Run]]:

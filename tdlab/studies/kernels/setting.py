@@ -68,13 +68,14 @@ class Setting:
     class_seeds: int = 5
     class_lr: float = 1e-3  # of Adam
     batch: int = 32
-    class_snapshots: int = 14
+    class_snapshots: int = 10
     digit_steps: int = 1500
     text_steps: int = 800
     text_length: int = 64  # bytes
-    path_steps: int = 300
+    path_steps: int = 100  # of 256 tokens on a CPU, half a second each
     path_images: int = 4096  # to train on
-    test_prompts: int = 450  # held out, of each task
+    test_prompts: int = 450  # held-out digits and texts
+    path_test: int = 200  # held-out images
     stage_one: str = "softmax"  # the kernel of stage one, of the runs whose planes are drawn
     land_seeds: int = 5
     land_width: int = 32  # of a classifier with 20,000 parameters
@@ -85,7 +86,7 @@ class Setting:
     land_points: int = 41  # along each side of a plane
     land_random: tuple[float, float] = (-1.0, 1.0)  # from where to where, filter-normalized
     land_runs: tuple[float, float] = (-0.5, 1.5)  # in units of end minus start
-    land_eigenvalues: int = 5
+    land_eigenvalues: int = 1
     land_pieces: int = 16  # of the segment from start to end
 
     def __post_init__(self) -> None:
@@ -98,19 +99,31 @@ class Setting:
             *("class_snapshots", "land_steps", "land_snapshots"),
         ):
             require_count(name, getattr(self, name), 1)
-        require_count("test_prompts", self.test_prompts, 2)
         require_between("scalar_lr", self.scalar_lr, 0, math.inf, above=True)
         require_count("class_seeds", self.class_seeds, 2)
         require_count("land_seeds", self.land_seeds, 2)
         require_count("land_points", self.land_points, 3)
         require_count("land_eigenvalues", self.land_eigenvalues, 1)
         require_count("land_pieces", self.land_pieces, 1)
+        require_count("land_samples", self.land_samples, 1)
         require_between("land_samples", self.land_samples, 1, Digits().size)
+        require_count("test_prompts", self.test_prompts, 1)
+        require_between("test_prompts", self.test_prompts, 1, Digits(part="test").size)
+        require_count("path_test", self.path_test, 1)
+        require_between("class_lr", self.class_lr, 0, math.inf, above=True)
         require_choice("stage_one", self.stage_one, tuple(KERNELS))
-        for name in ("heads", "scales", "guard_scales", "starts"):
+        for name in ("heads", "scales", "guard_scales", "starts", "land_random", "land_runs"):
             values = getattr(self, name)
+            if not isinstance(values, tuple):
+                raise TypeError(f"{name} is {values!r}, but must be a list of numbers")
             if len(set(values)) < max(2, len(values)):
                 raise ValueError(f"{name} is {values}, but must be different values, at least two")
+        for name in ("land_random", "land_runs"):
+            ends = getattr(self, name)
+            if len(ends) != 2 or not ends[0] < ends[1]:
+                raise ValueError(f"{name} is {ends}, but must be two increasing numbers")
+        # So that no scale of W_Q alone is that of both.
+        require_between("key_scale", self.key_scale, 0, max(self.scales), below=True)
         for scale in self.guard_scales:
             require_between("guard_scales", scale, 0, math.inf)
         # Refuses what these refuse.
@@ -147,8 +160,9 @@ class Setting:
     def query_runs(self, kernel: str) -> dict[tuple[str, float, float], list[Run]]:
         """Runs that train W_Q alone, by targets, scale of W_Q and scale of W_K.
 
-        A teacher differs from its student in W_Q alone, which it has at scale 1. So its targets can
-        be reached; random ones need not be.
+        A teacher differs from its student in W_Q alone, which it has at scale 1, and has the
+        student's kernel. So its targets can be reached; random ones need not be. Problems of two
+        kernels share tokens and matrices, but not a teacher's targets.
 
         Returns:
             One run a problem for each point.
@@ -264,7 +278,6 @@ PRESETS = {
         problems=8,
         scales=(0.1, 1, 2, 3),
         query_steps=200,
-        starts=(-2, -1, 0, 0.5, 1, 1.04, 1.5, 2, 3, 4, 6),
         scalar_steps=400,
         class_seeds=3,
         class_snapshots=5,
@@ -273,12 +286,12 @@ PRESETS = {
         path_steps=5,
         path_images=512,
         test_prompts=64,
+        path_test=64,
         land_seeds=3,
         land_steps=60,
         land_snapshots=2,
         land_samples=32,
         land_points=13,
-        land_eigenvalues=1,
         land_pieces=8,
     ),
 }

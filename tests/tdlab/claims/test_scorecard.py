@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from tdlab import sweep
-from tdlab.claims import li2024, li2025, scorecard
+from tdlab.claims import li2024, li2025, scorecard, song2024
 from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
 from tdlab.optimisers import SGD
 from tdlab.results import provenance
 from tdlab.run import Run
 from tdlab.statistics import Interval
-from tdlab.studies import cot, icl
+from tdlab.studies import cot, icl, kernels
 from tdlab.train import Training
 
 # Small enough for a test; xi makes some neurons large before any of them is trained.
@@ -66,7 +66,44 @@ TINY_COT = cot.setting(
     rate_losses=(0.3, 0.25),
     rate_loss=0.3,
 )
-IDS = [each.id for each in (*li2024.CLAIMS, *li2025.CLAIMS)]
+TINY_KERNELS = kernels.setting(
+    "quick",
+    seeds=2,
+    steps=10,
+    samples=2,
+    tokens=2,
+    width=4,
+    heads=(1, 2),
+    head_width=2,
+    value_width=2,
+    rate_steps=30,
+    problems=2,
+    scales=(0.5, 2),
+    query_steps=1,
+    starts=(0.5, 1.5),
+    scalar_steps=1,
+    class_seeds=2,
+    class_snapshots=1,
+    digit_steps=1,
+    text_steps=1,
+    text_length=24,
+    path_steps=1,
+    path_images=4,
+    test_prompts=2,
+    path_test=2,
+    batch=2,
+    land_seeds=2,
+    land_width=4,
+    land_hidden=3,
+    land_steps=1,
+    land_snapshots=1,
+    land_samples=2,
+    land_points=3,
+    land_eigenvalues=1,
+    land_pieces=1,
+)
+CLAIMS = (*li2024.CLAIMS, *li2025.CLAIMS, *song2024.CLAIMS)
+IDS = [each.id for each in CLAIMS]
 FOUND = Finding("part", "> 0", Interval(1.5, 1.0, 2.0), AGREES)
 
 
@@ -89,6 +126,7 @@ def finite(text):
 def tiny(monkeypatch):
     monkeypatch.setitem(icl.PRESETS, "quick", TINY)
     monkeypatch.setitem(cot.PRESETS, "quick", TINY_COT)
+    monkeypatch.setitem(kernels.PRESETS, "quick", TINY_KERNELS)
 
 
 @pytest.fixture
@@ -98,6 +136,7 @@ def judges(monkeypatch):
     def put(*claims):
         monkeypatch.setattr(li2024, "CLAIMS", claims)
         monkeypatch.setattr(li2025, "CLAIMS", ())
+        monkeypatch.setattr(song2024, "CLAIMS", ())
 
     return put
 
@@ -135,6 +174,7 @@ def card(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setitem(icl.PRESETS, "quick", TINY)
         patch.setitem(cot.PRESETS, "quick", TINY_COT)
+        patch.setitem(kernels.PRESETS, "quick", TINY_KERNELS)
         runs = counting(patch)
         status = scorecard.main([], None, None, path)
     return Card(status, out.getvalue(), path, runs)
@@ -145,6 +185,7 @@ def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(ca
     lines = card.printed.splitlines()
     assert lines[0] == "icl, preset quick: 2 seeds, 30 steps"
     assert "cot, preset quick: 2 seeds, 40 steps" in lines
+    assert "kernels, preset quick: 2 seeds, 10 steps" in lines
     for each in json.loads(card.path.read_text())["claims"]:
         assert f"{each['id']}: {each['verdict']}" in lines
         assert f"  {each['statement']}" in lines
@@ -168,10 +209,10 @@ def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
     record = finite(card.path.read_text())
     assert (record["preset"], record["changes"]) == ("quick", {})
     complete = {"seeds": 2, "failed": [], "diverged": []}
-    assert record["studies"] == {"icl": complete, "cot": complete}
+    assert record["studies"] == {"icl": complete, "cot": complete, "kernels": complete}
     assert record["provenance"] == provenance()
     assert [each["id"] for each in record["claims"]] == IDS
-    for each, known in zip(record["claims"], (*li2024.CLAIMS, *li2025.CLAIMS), strict=True):
+    for each, known in zip(record["claims"], CLAIMS, strict=True):
         assert each["id"].startswith(f"{each['study']}.")
         assert (each["statement"], each["source"]) == (known.statement, known.source)
         assert each["rule"] == known.rule
@@ -315,7 +356,7 @@ def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, judges, tmp
 
 
 def test_names_choose_claims_in_their_order():
-    everything = {"icl": list(li2024.CLAIMS), "cot": list(li2025.CLAIMS)}
+    everything = {"icl": [*li2024.CLAIMS], "cot": [*li2025.CLAIMS], "kernels": [*song2024.CLAIMS]}
     assert scorecard.chosen([]) == everything
     named = scorecard.chosen(["cot.shift", "icl.shift", "icl.coverage"])
     assert named == {"cot": [li2025.shift], "icl": [li2024.shift, li2024.coverage]}
@@ -361,8 +402,11 @@ def test_runs_that_claims_share_are_trained_once(card):
     assert set(trained.values()) == {1}
     # 2 seeds; the setting's own runs, 2 more task sets, 2 more step sizes. For chains of thought
     # the setting's own, as the wide task is the same here; 2 values each of alpha, K and M, of
-    # which K = 2 and M = 4 are the task whose losses are compared.
-    assert len(trained) == 2 * (1 + 2 + 2) + 2 * (1 + 2 + 2 + 1)
+    # which K = 2 and M = 4 are the task whose losses are compared. For kernels three of these, with
+    # 3 subsets at 2 numbers of heads, 2 subsets at a fixed step size, 2 scalar problems, W_Q alone
+    # at 4 points; two kernels on 3 tasks, and one stage one and two stages two after either.
+    kernel_runs = 3 * (3 * 2 + 2 + 2 + 4) + 2 * (3 + 1 + 2)
+    assert len(trained) == 2 * (1 + 2 + 2) + 2 * (1 + 2 + 2 + 1) + 2 * kernel_runs
 
 
 def test_nothing_is_trained_before_it_is_asked_for_and_a_table_is_made_once(trainings):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from synthetic_tasks.transitions import noiseless
-from tdlab.studies import cot, icl
+from tdlab.models import KERNELS
+from tdlab.studies import cot, icl, kernels
 from tdlab.sweep import trained
 
 
@@ -58,3 +59,31 @@ def test_at_preset_paper_every_chain_attends_and_reasons_where_in_context_learni
     longest = failing[failing.length == 100].set_index(["inference", "output"]).value.sort_index()
     assert (longest["in context", "final answer"] > 0.8).all()
     assert (longest["chain of thought", "mean over steps"] < 0.1).all()
+
+
+@pytest.mark.slow
+def test_at_preset_paper_every_kernel_reaches_zero_loss_where_all_matrices_are_trained():
+    setting = replace(kernels.setting("paper"), samples=4, tokens=4, width=16, heads=(2, 4))
+    setting = replace(setting, steps=1500)
+    runs = {kernel: setting.layer_runs(kernel, 4) for kernel in KERNELS}
+    assert {run.dtype for each in runs.values() for run in each} == {"float64"}
+    results = trained([run for each in runs.values() for run in each])
+    phase = kernels.phase(
+        setting,
+        {(k, "all", 4): [each for each in results if each.run in runs[k]] for k in KERNELS},
+    )
+    loss = phase[phase.quantity == "relative loss"]
+    assert len(loss) == 3 * setting.seeds
+    assert (loss.value < 1e-14).all()
+
+
+@pytest.mark.slow
+def test_at_preset_paper_digits_are_told_apart_with_at_least_one_kernel():
+    setting = kernels.setting("paper")
+    runs = kernels.classification_runs(setting)
+    digits = {point: trained(each) for point, each in runs.items() if "digits" in point}
+    table = kernels.classification(setting, digits)
+    last = table[(table.step == setting.digit_steps) & (table.source == "measured")]
+    accuracy = last[last.quantity == "accuracy"]
+    assert accuracy.groupby("kernel").size().tolist() == [5, 5]
+    assert accuracy.groupby("kernel").value.mean().max() >= 0.95
