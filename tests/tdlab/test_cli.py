@@ -216,7 +216,7 @@ def test_verify_passes_claims_and_changes(verified):
         (["-p", "beta", "2", "-p", "beta", "3"], "-p beta is given twice: 2 and 3"),
         (["icl.shift", "-p", "beta", "two"], "beta is 'two', but must be a number"),
         (["-p", "beta", "2"], "beta is no setting of the study cot; name the claims that "),
-        (["-p", "lr", "0"], "lr is 0, but must lie in (0, inf)"),
+        (["-p", "seeds", "1"], "seeds is 1, but must be at least 2"),
         (["-p", "bta", "2"], "Setting has no field 'bta'; did you mean 'beta'? "),
         (["icl.shfit"], "there is no claim 'icl.shfit'; did you mean 'icl.shift'? "),
     ],
