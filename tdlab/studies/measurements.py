@@ -23,10 +23,13 @@ class Measurements(Generic[S]):
 
     def results(self, runs: Sequence[Run]) -> list[Trained]:
         """The results of those runs that did not diverge."""
-        missing = [run for run in runs if (run.id, run.steps) not in self._trained]
-        for run, result in zip(missing, trained(missing, device=self._device), strict=True):
-            self._trained[run.id, run.steps] = result
-        return finished([self._trained[run.id, run.steps] for run in runs])
+        keys = [(run.id, run.steps) for run in runs]  # an id is a hash: once is enough
+        missing = {
+            key: run for key, run in zip(keys, runs, strict=True) if key not in self._trained
+        }
+        results = trained(list(missing.values()), device=self._device)
+        self._trained |= zip(missing, results, strict=True)
+        return finished([self._trained[key] for key in keys])
 
     @property
     def diverged(self) -> list[Run]:

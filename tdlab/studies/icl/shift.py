@@ -126,13 +126,13 @@ def _table(
     setting: Setting, results: Sequence[Trained], tasks: Mapping[float, Task], name: str
 ) -> pd.DataFrame:
     runs = [result.run for result in results]
-    tables = []
+    whose, tables = members(runs), []
     for x, task in tasks.items():
         numbers = evaluate(
             runs, [final(results)], [task] * len(runs), setting.prompts, risks_and_attention
         )
         tables += [
-            _row(quantity, each[0].mean(-1), setting, runs, **{name: x})
+            _row(quantity, each[0].mean(-1), setting, whose, **{name: x})
             for quantity, each in numbers.items()
         ]
     return pd.concat(tables, ignore_index=True).assign(shift=name)
@@ -147,12 +147,12 @@ def _by_pair(
         runs, [final(results)], [task] * len(runs), setting.prompts, _with_query_pattern
     )
     was_task = _query_pair_was_trained(task, runs, numbers.pop("query")[0].long())
-    tables = []
+    whose, tables = members(runs), []
     anyone = torch.ones_like(was_task)
     for pair, mask in (("any", anyone), ("trained", was_task), ("other", ~was_task)):
         for quantity, each in numbers.items():
             mean = (each[0] * mask).sum(-1) / mask.sum(-1)
-            table = _row(quantity, mean, setting, runs, pair=pair, **where)
+            table = _row(quantity, mean, setting, whose, pair=pair, **where)
             tables.append(table[mask.any(-1).numpy()])
     return pd.concat(tables, ignore_index=True)
 
@@ -171,7 +171,7 @@ def _query_pair_was_trained(task: OutOfDomain, runs: Sequence[Run], query: Tenso
 
 
 def _row(
-    quantity: str, mean: Tensor, setting: Setting, runs: Sequence[Run], **where: Any
+    quantity: str, mean: Tensor, setting: Setting, whose: Mapping[str, Any], **where: Any
 ) -> pd.DataFrame:
     return tidy(
         quantity,
@@ -180,5 +180,5 @@ def _row(
         source="measured",
         step=setting.steps,
         **where,
-        **members(runs),
+        **whose,
     )
