@@ -134,6 +134,7 @@ def test_a_pairing_holds_every_pattern_once_and_of_an_odd_count_leaves_one_out(c
     assert set(pairs.flatten().tolist()) <= set(range(count))
 
 
+@pytest.mark.slow
 def test_pairings_are_uniformly_random():
     n = 3000
     pairs = torch.vmap(lambda key: random_pairs(key, 6))(keys(n))

@@ -216,6 +216,7 @@ def test_long_prompt_neither_underflows_nor_doubts():
     assert measured.item() == 1.0
 
 
+@pytest.mark.slow
 def test_no_classical_learner_beats_bayes():
     # Paired on the same N prompts: the mean difference of errors, which is >= 0 in expectation, has
     # standard error sd / sqrt(N); four of them leave 3e-5 for a false alarm.

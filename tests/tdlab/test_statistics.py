@@ -159,6 +159,7 @@ def test_bootstrap_of_fewer_than_eight_seeds_is_infinite():
     assert bootstrap_interval(np.arange(7.0), mean, seed=0) == (3.0, -np.inf, np.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "draw", "truth", "documented"),
     [(8, "normal", 0.0, 0.94), (16, "exponential", 1.0, 0.93), (32, "normal", 0.0, 0.944)],
