@@ -9,6 +9,7 @@ fails.
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from tdlab.studies import kernels
 SETTING = kernels.setting("paper")
 POINTS, REPEATS = 41, 3
 COUNT = 5  # eigenvalues
+FEW = 2  # samples for the dense Hessian, which holds all of its rows at once
 SMALL = SequenceClassifier(width=8, hidden=4)  # about 1,000 parameters
 
 
@@ -51,11 +53,11 @@ def phase() -> None:
     )
 
 
-def at_start(model: SequenceClassifier, dtype: torch.dtype) -> tuple[Risk, Params]:
-    """The loss on the study's samples, and the model's parameters."""
+def at_start(model: SequenceClassifier, dtype: torch.dtype, samples: int) -> tuple[Risk, Params]:
+    """The loss on so many of the study's samples, and the model's parameters."""
     params = model.init(stream(0, "init"))
     leaves = {name: leaf.to(dtype) for name, leaf in params.items()}
-    return kernels.risk_of(SETTING, model, dtype), leaves
+    return kernels.risk_of(replace(SETTING, land_samples=samples), model, dtype), leaves
 
 
 Pair = tuple[Params, Params]
@@ -75,7 +77,7 @@ def by_points(risk: Risk, params: Params, pair: Pair, at: Tensor) -> Tensor:
 def surface() -> None:
     """A plane of the study's classifier."""
     model = SequenceClassifier(width=SETTING.land_width, hidden=SETTING.land_hidden)
-    risk, params = at_start(model, torch.float32)
+    risk, params = at_start(model, torch.float32, SETTING.land_samples)
     first, second = (filter_normalized(params, stream(place, "probe")) for place in (0, 1))
     pair = (first, second)
     at = torch.linspace(-1, 1, POINTS)
@@ -97,7 +99,7 @@ def surface() -> None:
 
 def spectrum() -> None:
     """The largest eigenvalues, and those of the dense Hessian."""
-    risk, params = at_start(SMALL, torch.float64)
+    risk, params = at_start(SMALL, torch.float64, FEW)
     names = list(params)
     flat = torch.cat([params[name].flatten() for name in names])
 
