@@ -15,6 +15,9 @@ from hypothesis import settings
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1))))
 torch.set_num_threads(THREADS)
 
+# What several files of tests share asserts as well, and says as much when it fails.
+pytest.register_assert_rewrite("tests.tdlab")
+
 # No deadline: the first example of a test pays for imports. CI draws the same examples every time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

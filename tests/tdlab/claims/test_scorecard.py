@@ -19,6 +19,7 @@ from tdlab.run import Run
 from tdlab.statistics import Interval
 from tdlab.studies import cot, icl, kernels
 from tdlab.train import Training
+from tests.tdlab import smallest
 
 # Small enough for a test; xi makes some neurons large before any of them is trained.
 TINY = icl.setting(
@@ -37,70 +38,11 @@ TINY = icl.setting(
     batch=10,
     xi=0.2,
 )
-TINY_COT = cot.setting(
-    "quick",
-    seeds=2,
-    steps=40,
-    snapshots=9,
-    width=12,
-    wide=12,
-    patterns=4,
-    chain=2,
-    length=6,
-    alpha=0.7,
-    xi=0.01,
-    prompts=24,
-    test_patterns=3,
-    tau=0.6,
-    rho=0.5,
-    tau_o=0.6,
-    rho_o=0.5,
-    failing=0.6,
-    lengths=(4, 9),
-    taus=(0.6, 0.65),
-    rhos=(0.4, 0.5),
-    rate_steps=30,
-    rate_alphas=(0.5, 0.9),
-    rate_chains=(1, 2),
-    rate_patterns=(4, 6),
-    rate_losses=(0.3, 0.25),
-    rate_loss=0.3,
+TINY_COT = smallest.cot(
+    steps=40, snapshots=9, width=12, wide=12, xi=0.01, prompts=24, lengths=(4, 9), rate_steps=30
 )
-TINY_KERNELS = kernels.setting(
-    "quick",
-    seeds=2,
-    steps=10,
-    samples=2,
-    tokens=2,
-    width=4,
-    heads=(1, 2),
-    head_width=2,
-    value_width=2,
-    rate_steps=30,
-    problems=2,
-    scales=(0.5, 2),
-    query_steps=1,
-    starts=(0.5, 1.5),
-    scalar_steps=1,
-    class_seeds=2,
-    class_snapshots=1,
-    digit_steps=1,
-    text_steps=1,
-    text_length=24,
-    path_steps=1,
-    path_images=4,
-    test_prompts=2,
-    path_test=2,
-    batch=2,
-    land_seeds=2,
-    land_width=4,
-    land_hidden=3,
-    land_steps=1,
-    land_snapshots=1,
-    land_samples=2,
-    land_points=3,
-    land_eigenvalues=1,
-    land_pieces=1,
+TINY_KERNELS = smallest.kernels(
+    text_steps=1, text_length=24, path_steps=1, path_images=4, path_test=2
 )
 CLAIMS = (*li2024.CLAIMS, *li2025.CLAIMS, *song2024.CLAIMS)
 IDS = [each.id for each in CLAIMS]

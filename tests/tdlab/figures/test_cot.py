@@ -3,11 +3,10 @@
 A planted table holds a number of its own in every place, also in those that a figure leaves alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,9 @@ from matplotlib.image import imread
 
 from tdlab.figures import cot as figures
 from tdlab.figures.style import COLOURS, THEORY
+from tests.tdlab.figures.artists import Points, bands, is_theory, legend, near, words
+from tests.tdlab.figures.planted import BAND, MEAN, level, measured, table, theory
 
-FACTORS = (0.4, 1.0, 2.2, 0.6, 1.4)  # of the seeds: median 1, and the mean is another
-MEAN, BAND = 1.12, (0.48, 1.88)  # 10 and 90 % lie 0.4 of the way between two seeds
 STEPS, LENGTHS, OUTPUTS = (0, 1, 40), (5, 20, 80), (1, 2)
 KINDS = ("clean", "noisy", "out of domain")
 PLACES = [f"{a} step, {b} pattern" for a, b in product(("same", "other"), ("same", "other"))]
@@ -33,26 +32,6 @@ TRAINED = ("W", "W and W_V", "W_Q and W_K")
 CHAIN, IN_CONTEXT = "chain of thought", "in context"
 MEAN_ERROR, FINAL = "mean over steps", "final answer"
 BOTH = [(CHAIN, MEAN_ERROR), (CHAIN, FINAL), (IN_CONTEXT, FINAL)]
-
-Points = Sequence[tuple[float, float]]
-
-
-def level(*place: object) -> float:
-    """A number between 0.05 and 0.45 that no other place has."""
-    return 0.05 + 0.4 * crc32(repr(place).encode()) / 2**32
-
-
-def measured(quantity: str, its_level: float, **where: Any) -> list[dict[str, Any]]:
-    row = {"quantity": quantity, "source": "measured", "step": 40, **where}
-    return [{**row, "seed": k, "value": its_level * factor} for k, factor in enumerate(FACTORS)]
-
-
-def theory(quantity: str, value: float, **where: Any) -> list[dict[str, Any]]:
-    return [{"quantity": quantity, "source": "theory", "step": 40, **where, "value": value}]
-
-
-def table(*rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(list(chain(*rows))).assign(run="r")
 
 
 def masses(*key: object, **where: Any) -> list[list[dict[str, Any]]]:
@@ -162,14 +141,6 @@ def draw(name: str) -> Figure:
 # Read back off the artists.
 
 
-def is_theory(line: Any) -> bool:
-    return line.get_linestyle() == "--"
-
-
-def near(points: Any) -> Any:
-    return pytest.approx(np.array(points, dtype=float))
-
-
 def lines(ax: Axes) -> dict[str, np.ndarray]:
     """What solid curves go through, by their names: an entry of a legend has its curve's colour."""
     handles: tuple[list[Any], list[str]] = ax.get_legend_handles_labels()
@@ -185,15 +156,6 @@ def dashed(ax: Axes) -> list[tuple[str, np.ndarray]]:
     return [(to_hex(line.get_color()), np.asarray(line.get_xydata())) for line in found]
 
 
-def bands(ax: Axes) -> list[dict[float, Any]]:
-    """Lower and upper end of each band at each x."""
-    found = []
-    for band in ax.collections:
-        x, y = np.asarray(band.get_paths()[0].vertices).T
-        found.append({float(a): near((y[x == a].min(), y[x == a].max())) for a in np.unique(x)})
-    return found
-
-
 def assert_curves(ax: Axes, expected: Mapping[str, Points], center: float) -> None:
     """These levels, times the centre of the seeds, by name; each in a band of 10 to 90 %."""
     found = lines(ax)
@@ -204,15 +166,6 @@ def assert_curves(ax: Axes, expected: Mapping[str, Points], center: float) -> No
         {x: np.array([its * end for end in BAND]) for x, its in planted}
         for planted in expected.values()
     ]
-
-
-def legend(figure: Figure) -> dict[str, Any]:
-    (one,) = figure.legends
-    return dict(zip(words(one.get_texts()), one.legend_handles, strict=True))
-
-
-def words(texts: Any) -> list[str]:
-    return [text.get_text() for text in texts]
 
 
 def inner_legend(ax: Any) -> list[str]:

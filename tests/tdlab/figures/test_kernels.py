@@ -6,9 +6,8 @@ A planted table holds a number of its own in every place, also in those that a f
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,9 @@ from matplotlib.image import imread
 
 from tdlab.figures import kernels as figures
 from tdlab.figures.style import COLOURS, THEORY
+from tests.tdlab.figures.artists import Points, bands, is_theory, legend, near, words
+from tests.tdlab.figures.planted import BAND, FACTORS, MEAN, level, measured, table, theory
 
-FACTORS = (0.4, 1.0, 2.2, 0.6, 1.4)  # of the seeds: median 1, and the mean is another
-BAND = (0.48, 1.88)  # 10 and 90 % lie 0.4 of the way between two seeds
 KERNELS = ("softmax", "gaussian", "normalized gaussian")
 PAIR = KERNELS[:2]
 SUBSETS = ("all", "W_V", "W_Q")
@@ -31,28 +30,6 @@ PROBLEMS = ("values (1, 0, 1/2), target 0.8", "values (1, 1, 1), target 2")
 STARTS, CURVE = (-1.0, 0.3, 2.0), (-2.0, -1.0, 0.0, 1.0, 3.0)
 STAGES, TASKS = ("gaussian", "softmax"), ("text", "digits")
 GRID = {"random": (-1.0, 0.0, 0.7), "runs": (-0.4, 0.5, 1.6)}
-
-Points = Sequence[tuple[float, float]]
-
-
-def level(*place: object) -> float:
-    """A number between 0.05 and 0.45 that no other place has."""
-    return 0.05 + 0.4 * crc32(repr(place).encode()) / 2**32
-
-
-def measured(quantity: str, its_level: float, **where: Any) -> list[dict[str, Any]]:
-    row = {"quantity": quantity, "source": "measured", "step": 40, **where}
-    return [{**row, "seed": k, "value": its_level * factor} for k, factor in enumerate(FACTORS)]
-
-
-def theory(quantity: str, value: float, **where: Any) -> list[dict[str, Any]]:
-    return [{"quantity": quantity, "source": "theory", "step": 40, **where, "value": value}]
-
-
-def table(*rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(list(chain(*rows))).assign(run="r")
-
-
 DEEP = ("gaussian", "all", 2.5)  # where the loss lies below the floor
 
 
@@ -198,14 +175,6 @@ def draw(name: str) -> Figure:
 # Read back off the artists.
 
 
-def is_theory(line: Any) -> bool:
-    return line.get_linestyle() == "--"
-
-
-def near(points: Any) -> Any:
-    return pytest.approx(np.array(points, dtype=float))
-
-
 def lines(ax: Axes) -> dict[str, np.ndarray]:
     """What solid curves go through, by the kernel that has their colour."""
     names = {to_hex(COLOURS[kernel]): kernel for kernel in KERNELS}
@@ -220,15 +189,6 @@ def dashed(ax: Axes) -> list[np.ndarray]:
     found: list[Any] = [line for line in ax.lines if is_theory(line)]
     assert {to_hex(line.get_color()) for line in found} <= {to_hex(THEORY["color"])}
     return [np.asarray(line.get_xydata()) for line in found]
-
-
-def bands(ax: Axes) -> list[dict[float, Any]]:
-    """Lower and upper end of each band at each x."""
-    found = []
-    for band in ax.collections:
-        x, y = np.asarray(band.get_paths()[0].vertices).T
-        found.append({float(a): near((y[x == a].min(), y[x == a].max())) for a in np.unique(x)})
-    return found
 
 
 def assert_curves(ax: Axes, expected: Mapping[str, Points]) -> None:
@@ -246,15 +206,6 @@ def assert_curves(ax: Axes, expected: Mapping[str, Points]) -> None:
 def by_kernel(kernels: Sequence[str], at: Sequence[float], value: Any) -> dict[str, Points]:
     """For each kernel the points (x, value(kernel, x))."""
     return {kernel: [(x, value(kernel, x)) for x in at] for kernel in kernels}
-
-
-def legend(figure: Figure) -> dict[str, Any]:
-    (one,) = figure.legends
-    return dict(zip(words(one.get_texts()), one.legend_handles, strict=True))
-
-
-def words(texts: Any) -> list[str]:
-    return [text.get_text() for text in texts]
 
 
 def labels(ax: Axes) -> tuple[str, str]:
@@ -435,7 +386,7 @@ def test_problems_solved_are_means_against_the_scale_where_only_that_is_varied()
     left = draw("query_only").axes[0]
     for kernel in KERNELS:
         mean, *_ = of_colour(left, kernel).lines  # and then its bars
-        expected = [(x, 1.12 * level("solved", kernel, "teacher", x, 1.0)) for x in (0.1, 3.0)]
+        expected = [(x, MEAN * level("solved", kernel, "teacher", x, 1.0)) for x in (0.1, 3.0)]
         assert np.asarray(mean.get_xydata()) == near(expected)
     assert left.get_xscale() == "log"
     assert left.get_xticks().tolist() == [0.1, 3.0]

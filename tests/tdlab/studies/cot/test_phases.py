@@ -8,6 +8,7 @@ import pytest
 
 from tdlab.results import tidy
 from tdlab.studies import cot
+from tests.tdlab.studies.tidy import TIDY, of
 
 PLACES = [f"{a} step, {b} pattern" for a in ("other", "same") for b in ("other", "same")]
 
@@ -25,13 +26,11 @@ def curves(steps, other_step, shared, seed=3, alpha=0.4, source="measured"):
 def phases(*tables, alpha=0.4):
     """Times, and the shared mass, by (seed, quantity, phase)."""
     made = cot.phases(pd.concat(tables), alpha)
-    assert list(made.columns[:6]) == ["run", "seed", "step", "quantity", "source", "value"]
+    assert list(made.columns[:6]) == TIDY
     assert set(made["source"]) == {"measured"}
     assert set(made["alpha"]) == {alpha}
     assert made["run"].tolist() == [f"run {seed}" for seed in made["seed"]]
-    points = list(zip(made["seed"], made["quantity"], made["phase"], strict=True))
-    assert len(set(points)) == len(points)
-    return dict(zip(points, made["value"], strict=True))
+    return of(made, "seed", "quantity", "phase")
 
 
 def three(seed, position, shared, pattern):

@@ -11,27 +11,14 @@ from tdlab.optimisers import SGD
 from tdlab.studies import cot
 from tdlab.sweep import trained
 from tdlab.theory import li2025
+from tests.tdlab.studies.cot.settings import CHAINS
+from tests.tdlab.studies.tidy import TIDY, of
 
-TINY = cot.setting(
-    "quick",
-    seeds=2,
-    first_seed=3,
-    width=9,
-    wide=13,
-    patterns=5,
-    chain=3,
-    length=6,
-    alpha=0.7,
-    xi=0.05,
-    test_patterns=4,
-    tau=0.6,
-    rho=0.5,
-    taus=(0.6, 0.65),
-    rhos=(0.5, 0.6),
+TINY = replace(
+    CHAINS,
     rate_lr=1.5,
     rate_steps=30,
     rate_alphas=(0.9, 0.5),
-    rate_chains=(1, 3),
     rate_patterns=(6, 5),
     rate_losses=(0.2, 0.01, 0.16),
     rate_loss=0.18,
@@ -45,10 +32,7 @@ def results():
 
 def times(table):
     """What is measured, by what is varied, its value and the seed."""
-    rows = table[table["source"] == "measured"]
-    points = list(zip(rows["varied"], rows["at"], rows["seed"], strict=True))
-    assert len(set(points)) == len(points)
-    return dict(zip(points, rows["value"], strict=True))
+    return of(table, "varied", "at", "seed")
 
 
 def steps_to(losses, level):
@@ -75,7 +59,7 @@ def test_runs_train_on_the_rate_tasks_with_a_step_size_and_a_length_of_their_own
 
 def test_times_are_what_a_scan_of_smoothed_losses_gives(results):
     table = cot.rates(TINY, results)
-    assert list(table.columns[:6]) == ["run", "seed", "step", "quantity", "source", "value"]
+    assert list(table.columns[:6]) == TIDY
     assert set(table["quantity"]) == {"time"}
     expected, ids = {}, set()
     for (varied, at), its in results.items():

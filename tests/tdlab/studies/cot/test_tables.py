@@ -25,41 +25,26 @@ from tdlab.studies.cot.attention import MIXED
 from tdlab.studies.cot.shift import COMPONENTS, NOISES
 from tdlab.sweep import trained
 from tdlab.theory import li2025
+from tests.tdlab.studies.cot.settings import CHAINS
+from tests.tdlab.studies.tidy import TIDY, of
 
 # A generic point, trained half-way: errors lie between 0 and 1, and attention is everywhere.
-TINY = cot.setting(
-    "quick",
-    seeds=2,
-    first_seed=3,
+TINY = replace(
+    CHAINS,
     steps=30,
     lr=3.0,
     snapshots=5,
     prompts=22,  # no multiple of K M = 15
-    width=9,
-    wide=13,
-    patterns=5,
-    chain=3,
-    length=6,
-    alpha=0.7,
-    xi=0.05,
-    test_patterns=4,
     test_alpha=0.6,
-    tau=0.6,
-    rho=0.5,
     tau_o=0.65,
     rho_o=0.6,
     failing=0.6,
     noise=0.3,
     lengths=(2, 4, 9),
     test_alphas=(0.6, 0.9),
-    taus=(0.6, 0.65),
-    rhos=(0.5, 0.6),
     shift_alpha=0.3,
     shift_length=5,
-    rate_chains=(1, 3),  # and these fit into d_X = 9
-    rate_patterns=(5, 6),
 )
-TIDY = ["run", "seed", "step", "quantity", "source", "value"]
 PLACES = [f"{a} step, {b} pattern" for a in ("other", "same") for b in ("other", "same")]
 CHAIN, IN_CONTEXT = "chain of thought", "in context"
 K = 3
@@ -77,16 +62,6 @@ def base():
 @pytest.fixture(scope="module")
 def wide():
     return train(TINY.runs(TINY.wide_task))
-
-
-def of(table, *names, source="measured", **where):
-    """The selected numbers by the columns of these names: one row for each point."""
-    table = table[table["source"] == source]
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    points = list(zip(*(table[name] for name in names), strict=True))
-    assert len(set(points)) == len(points)
-    return dict(zip(points, table["value"], strict=True))
 
 
 def assert_tidy(table, results, *columns, steps=(TINY.steps,)):

@@ -13,39 +13,20 @@ from tdlab.studies import kernels
 from tdlab.studies.kernels.basins import SOLVED
 from tdlab.studies.kernels.setting import SCALAR
 from tdlab.sweep import trained
+from tests.tdlab.studies.kernels.settings import LAYERS
+from tests.tdlab.studies.tidy import TIDY, of
 
-TINY = kernels.setting(
-    "quick",
-    seeds=2,
-    first_seed=3,
-    samples=3,
-    tokens=2,
-    width=5,
-    heads=(1, 3),
-    head_width=3,
+TINY = replace(
+    LAYERS,
     value_width=2,
-    key_scale=1.3,
-    problems=2,
-    scales=(0.5, 2),
     query_steps=3,
     starts=(0.6, -1.2, 1.7),
     scalar_lr=0.4,
     scalar_steps=14,
 )
-TIDY = ["run", "seed", "step", "quantity", "source", "value"]
 FIRST, SECOND = SCALAR
 KEYS = (-1, 0, 1)
 PROBLEMS = {FIRST: ((1, 0, 0.5), 0.8), SECOND: ((1, 1, 1), 2)}
-
-
-def of(table, *names, source="measured", **where):
-    """The selected numbers by the columns of these names: one row for each point."""
-    table = table[table["source"] == source]
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    points = list(zip(*(table[name] for name in names), strict=True))
-    assert len(set(points)) == len(points) > 0
-    return dict(zip(points, table["value"], strict=True))
 
 
 # One scalar query.

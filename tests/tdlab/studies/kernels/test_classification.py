@@ -15,13 +15,11 @@ from tdlab.studies import kernels
 from tdlab.studies.kernels.classification import BLOCK, CLASSIFIERS, held_out
 from tdlab.sweep import Trained
 from tdlab.train import Ending
+from tests.tdlab.studies.kernels.settings import FEW
+from tests.tdlab.studies.tidy import TIDY, of
 
-TINY = kernels.setting(
-    "quick",
-    seeds=2,
-    problems=2,
-    scales=(0.5, 2),
-    first_seed=3,
+TINY = replace(
+    FEW,
     batch=2,
     class_seeds=2,
     class_lr=0.01,
@@ -34,7 +32,6 @@ TINY = kernels.setting(
     test_prompts=6,
     path_test=3,
 )
-TIDY = ["run", "seed", "step", "quantity", "source", "value"]
 QUANTITIES = ("accuracy", "loss", "row sum", "entropy")
 SEEDS = (3, 4)
 PATHS = "pathfinder 16x16"
@@ -77,16 +74,6 @@ def results():
 @pytest.fixture(scope="module")
 def table(results):
     return kernels.classification(TINY, results)
-
-
-def of(rows, *names, source="measured", **where):
-    """The selected numbers by the columns of these names: one row for each point."""
-    rows = rows[rows["source"] == source]
-    for name, wanted in where.items():
-        rows = rows[rows[name] == wanted]
-    points = list(zip(*(rows[name] for name in names), strict=True))
-    assert len(set(points)) == len(points)
-    return dict(zip(points, rows["value"], strict=True))
 
 
 # The runs.

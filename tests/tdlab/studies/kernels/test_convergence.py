@@ -20,39 +20,20 @@ from tdlab.studies import kernels
 from tdlab.studies.kernels.convergence import CAREFUL, FLOOR, TAIL
 from tdlab.sweep import Trained, trained
 from tdlab.train import Ending
+from tests.tdlab.studies.kernels.settings import LAYERS
+from tests.tdlab.studies.tidy import TIDY, of
 
-# N n = 6 numbers are out of reach of one head of width 5, and not of three.
-TINY = kernels.setting(
-    "quick",
-    seeds=2,
-    first_seed=3,
+TINY = replace(
+    LAYERS,
     steps=10,
-    samples=3,
-    tokens=2,
-    width=5,
     heads=(1, 3, 2),  # neither in order nor the most of them last
-    head_width=3,
     value_width=4,
     query_scale=0.8,
-    key_scale=1.3,
     rate_steps=34,
     guard_scales=(0.4, 1.7),
-    problems=2,
-    scales=(0.5, 2),
 )
 TASK = TokenRegression(samples=3, tokens=2, width=5)
-TIDY = ["run", "seed", "step", "quantity", "source", "value"]
 SEEDS = (3, 4)
-
-
-def of(table, *names, source="measured", **where):
-    """The selected numbers by the columns of these names: one row for each point."""
-    table = table[table["source"] == source]
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    points = list(zip(*(table[name] for name in names), strict=True))
-    assert len(set(points)) == len(points) > 0
-    return dict(zip(points, table["value"], strict=True))
 
 
 def assert_tidy(table, results, *columns):

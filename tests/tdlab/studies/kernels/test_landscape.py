@@ -13,13 +13,12 @@ from synthetic_tasks.threefry import key_of, stream
 from tdlab.studies import kernels
 from tdlab.studies.kernels.setting import STAGE_TWO
 from tdlab.sweep import Diverged, trained
+from tests.tdlab.studies import tidy
+from tests.tdlab.studies.kernels.settings import FEW
+from tests.tdlab.studies.tidy import TIDY
 
-TINY = kernels.setting(
-    "quick",
-    seeds=2,
-    problems=2,
-    scales=(0.5, 2),
-    first_seed=3,
+TINY = replace(
+    FEW,
     batch=4,
     class_lr=0.02,
     stage_one="gaussian",
@@ -35,7 +34,6 @@ TINY = kernels.setting(
     land_eigenvalues=3,
     land_pieces=2,
 )
-TIDY = ["run", "seed", "step", "quantity", "source", "value"]
 STEPS, SEEDS = (0, 5), (3, 4)
 
 
@@ -45,13 +43,9 @@ def stages():
 
 
 def of(table, *names, **where):
-    """The selected numbers by the columns of these names: one row for each point."""
+    """The selected numbers by the columns of these names; all is measured."""
     assert set(table["source"]) == {"measured"}
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    points = list(zip(*(table[name] for name in names), strict=True))
-    assert len(set(points)) == len(points) > 0
-    return dict(zip(points, table["value"], strict=True))
+    return tidy.of(table, *names, **where)
 
 
 def flat(params):

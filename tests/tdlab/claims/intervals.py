@@ -1,0 +1,24 @@
+"""Intervals by the textbook, beside those of `tdlab.statistics`: each is (estimate, low, high)."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+T_7 = 2.36462425159278  # 97.5 % of Student's distribution with seven degrees of freedom
+Z_SQUARED = 3.841458820694124  # the normal distribution's, squared
+
+
+def student(values: Any) -> tuple[float, float, float]:
+    """Mean and 95 % bounds over eight seeds."""
+    values = np.asarray(values, dtype=np.float64)
+    half = T_7 * values.std(ddof=1) / math.sqrt(8)
+    return values.mean(), values.mean() - half, values.mean() + half
+
+
+def wilson(p: float, trials: int) -> tuple[float, float, float]:
+    """A share of that many trials, and Wilson's 95 % bounds."""
+    centre = p + Z_SQUARED / (2 * trials)
+    half = math.sqrt(Z_SQUARED * (p * (1 - p) / trials + Z_SQUARED / (4 * trials**2)))
+    low, high = ((centre + sign * half) / (1 + Z_SQUARED / trials) for sign in (-1, 1))
+    return p, low, high

@@ -1,0 +1,70 @@
+"""The smallest settings in which the tables of a study can be made; a test says what it changes."""
+
+from typing import Any
+
+import tdlab.studies.cot
+import tdlab.studies.kernels
+
+COT: dict[str, Any] = {
+    "seeds": 2,
+    "steps": 20,
+    "snapshots": 7,
+    "width": 9,
+    "wide": 9,
+    "patterns": 4,
+    "chain": 2,
+    "length": 6,
+    "alpha": 0.7,
+    "test_patterns": 3,
+    "tau": 0.6,
+    "rho": 0.5,
+    "tau_o": 0.6,
+    "rho_o": 0.5,
+    "failing": 0.6,
+    "taus": (0.6, 0.65),
+    "rhos": (0.4, 0.5),
+    "rate_steps": 20,
+    "rate_alphas": (0.5, 0.9),
+    "rate_chains": (1, 2),
+    "rate_patterns": (4, 6),
+    "rate_losses": (0.3, 0.25),
+    "rate_loss": 0.3,
+}
+KERNELS: dict[str, Any] = {
+    "seeds": 2,
+    "steps": 10,
+    "samples": 2,
+    "tokens": 2,
+    "width": 4,
+    "heads": (1, 2),
+    "head_width": 2,
+    "value_width": 2,
+    "rate_steps": 30,
+    "problems": 2,
+    "scales": (0.5, 2),
+    "query_steps": 1,
+    "starts": (0.5, 1.5),
+    "scalar_steps": 1,
+    "batch": 2,
+    "class_seeds": 2,
+    "class_snapshots": 1,
+    "digit_steps": 1,
+    "test_prompts": 2,
+    "land_seeds": 2,
+    "land_width": 4,
+    "land_hidden": 3,
+    "land_steps": 1,
+    "land_snapshots": 1,
+    "land_samples": 2,
+    "land_points": 3,
+    "land_eigenvalues": 1,
+    "land_pieces": 1,
+}
+
+
+def cot(**changes: Any) -> tdlab.studies.cot.Setting:
+    return tdlab.studies.cot.setting("quick", **{**COT, **changes})
+
+
+def kernels(**changes: Any) -> tdlab.studies.kernels.Setting:
+    return tdlab.studies.kernels.setting("quick", **{**KERNELS, **changes})
