@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from synthetic_tasks import patterns
+from synthetic_tasks.atoms import Coded
 from synthetic_tasks.task import Batch
 from synthetic_tasks.threefry import fold
 from synthetic_tasks.value import Varying, require_between, require_count, value
@@ -128,6 +129,37 @@ class Reasoning:
             Prompts with as many columns as the longest needs: one that asks for an early step has
             padding between its context and its chain.
         """
+        latent, target = self._facts(world, uniforms)
+        return Batch(
+            prompt=_columns(latent, world),
+            mask=latent.step != NOTHING,
+            target=target,
+            latent=latent,
+        )
+
+    def atoms(self, world: World) -> Float[Tensor, "a x"]:
+        """The patterns and the codes in an upper half, then the patterns in a lower one."""
+        upper = torch.cat([world.patterns, world.codes])
+        above = torch.nn.functional.pad(upper, (0, self.width))
+        return torch.cat([above, torch.nn.functional.pad(world.patterns, (self.width, 0))])
+
+    def code(self, world: World, uniforms: Float[Tensor, "b u"]) -> Coded:
+        """The same batch in atoms: the pattern, the code of its step, and the output."""
+        latent, target = self._facts(world, uniforms)
+        part = torch.stack([latent.pattern, latent.step, latent.output])
+        pattern, step, output = part.clamp(min=0)
+        lower = self.patterns + self.steps
+        return Coded(
+            atom=torch.stack([pattern, self.patterns + step, lower + output]),
+            weight=(part != NOTHING).to(target.dtype),
+            mask=latent.step != NOTHING,
+            target=target,
+        )
+
+    def _facts(
+        self, world: World, uniforms: Float[Tensor, "b u"]
+    ) -> tuple[Latent, Float[Tensor, "b d"]]:
+        """What there is to say of a batch: the latent and the target."""
         K, M = self.steps, self.patterns
         tasks, order, context = uniforms.split((K * M, K + 1, self.length), dim=-1)
         z = _balanced_chains(order, K, M)
@@ -152,12 +184,7 @@ class Reasoning:
             correct=torch.cat([steps >= 0, answered], dim=-1),
             chain=z,
         )
-        return Batch(
-            prompt=_columns(latent, world),
-            mask=latent.step != NOTHING,
-            target=embedding(z.gather(1, asked + 1)[:, 0], world.patterns),
-            latent=latent,
-        )
+        return latent, embedding(z.gather(1, asked + 1)[:, 0], world.patterns)
 
 
 def _balanced_chains(u: Float[Tensor, "b z"], steps: int, patterns: int) -> Int[Tensor, "b z"]:

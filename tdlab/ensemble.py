@@ -1,7 +1,9 @@
-"""The training step of an ensemble as one tensor program: draw, forward, backward, update.
+"""The training step of an ensemble as a tensor program: draw, forward, backward, update.
 
-The program is written for one member and mapped over the member axis; it holds no random state,
-because a member's data is a function of its key and the step.
+It is written for one member and mapped over the member axis; it holds no random state, because a
+member's data is a function of its key and the step. Where a task's prompts are made of few atoms,
+the model meets tokens in products only, and the optimiser does the same in every orthonormal basis,
+a member trains in coordinates and never sees a token (``basis``).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +16,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
-from synthetic_tasks.task import Task, World, cast
+from synthetic_tasks.atoms import Coded, coordinates
+from synthetic_tasks.task import Batch, Task, World, cast
 from synthetic_tasks.threefry import fold, stream, uniforms
 from synthetic_tasks.value import varying
+from tdlab.basis import atoms, in_coordinates
 from tdlab.losses import LOSSES
 from tdlab.models import Params, over_prompts, stacked
 from tdlab.optimisers import State
@@ -50,7 +54,10 @@ class Data(NamedTuple):
     frozen: dict[str, Bool[Tensor, "*member"]]  # whose leaf stays, where another member's moves
 
 
-Step = Callable[[Members, Data, Tensor], tuple[Members, Float[Tensor, " member"]]]
+# What a step learns from; nothing where there is nothing to draw.
+Drawn = Batch | Coded | tuple[()]
+Draw = Callable[[Data, Int[Tensor, " step"]], Drawn]  # leading axes step, member
+Learn = Callable[[Members, Data, Drawn, Tensor], tuple[Members, Float[Tensor, " member"]]]
 
 
 def require_one_program(runs: Sequence[Run]) -> None:
@@ -141,18 +148,38 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
     return Data(world, key, scalars, frozen), axes
 
 
-def step(run: Run, axes: Data, names: Sequence[str]) -> Step:
+def draw(run: Run, axes: Data) -> Draw:
+    """What members that share the program of ``run`` learn from at each of some steps.
+
+    Returns:
+        A map from (data, numbers of the steps in the members' streams) to batches with leading axes
+        step, member. Where a task draws nothing, ``learn`` finds its batch in the world.
+    """
+    pair = in_coordinates(run)
+
+    def one(data: Data, number: Tensor) -> Drawn:
+        block = uniforms(fold(data.key, number), (run.batch, run.task.uniforms), run.torch_dtype)
+        if pair is not None:
+            return pair[0].code(data.world, block)
+        return run.task.draw(data.world, block)._replace(latent=())
+
+    over_members = vmap(one, (axes, None))
+    over_steps = vmap(over_members, (None, 0))
+    return lambda data, numbers: tree_map(Tensor.contiguous, over_steps(data, numbers))
+
+
+def learn(run: Run, axes: Data, names: Sequence[str]) -> Learn:
     """One step of all members that share the program of ``run``, some of which move these leaves.
 
     Returns:
-        A map from (members, data, number of the step) to (members, loss of each). The number is a
-        tensor, so that a compiled program serves every step.
+        A map from (members, data, what was drawn, number of the step) to (members, loss of each).
+        The number is a tensor, so that one program serves every step.
     """
     loss_of = LOSSES[run.loss]
 
-    def one(members: Members, data: Data, number: Tensor) -> tuple[Members, Tensor]:
+    def one(members: Members, data: Data, drawn: Drawn, number: Tensor) -> tuple[Members, Tensor]:
         leaves = {name: members.params[name] for name in names}
-        batch = run.task.draw(data.world, _uniforms(run, data.key, number))
+        batch = _batch(run, data, drawn)
 
         def risk(at: Params) -> tuple[Tensor, Tensor]:
             output = over_prompts(run.model, {**members.params, **at}, batch).output
@@ -170,15 +197,17 @@ def step(run: Run, axes: Data, names: Sequence[str]) -> Step:
         moved, state = run.optimiser.update(data.scalars, leaves, grads, members.state, loss_at)
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
-    return vmap(one, (0, axes, None))
+    return vmap(one, (0, axes, 0, None))
 
 
-def _uniforms(run: Run, key: Int[Tensor, " 2"], number: Tensor) -> Float[Tensor, "b u"]:
-    """What the batch of this step is made of."""
-    if run.task.uniforms == 0:  # a full batch; nothing is cheaper than nothing at all
-        return key.new_empty((run.batch, 0), dtype=run.torch_dtype)
-    key = fold(key, number + run.earlier_steps)
-    return uniforms(key, (run.batch, run.task.uniforms), run.torch_dtype)
+def _batch(run: Run, data: Data, drawn: Drawn) -> Batch:
+    pair = in_coordinates(run)
+    if pair is not None and isinstance(drawn, Coded):
+        width = len(atoms(pair[0], data.world))
+        return Batch(coordinates(drawn, width), drawn.mask, drawn.target, ())
+    if isinstance(drawn, Batch):
+        return drawn
+    return run.task.draw(data.world, data.key.new_empty((run.batch, 0), dtype=run.torch_dtype))
 
 
 def _require_same_shape(output: Tensor, target: Tensor) -> None:

@@ -25,6 +25,7 @@ class Optimiser(Protocol):
     """A rule that turns gradients into steps."""
 
     revision: ClassVar[int]  # raised when the same fields come to mean something else
+    isometric: ClassVar[bool]  # whether its steps are the same in every orthonormal basis
 
     def init(self, params: Leaves) -> State:
         """The state before the first step."""
@@ -40,6 +41,7 @@ class SGD:
     r"""Gradient descent on the batch: :math:`\theta \leftarrow \theta - \eta g`."""
 
     revision: ClassVar[int] = 1
+    isometric: ClassVar[bool] = True
 
     lr: Varying[float] = 0.1  # eta (ours)
 
@@ -70,6 +72,7 @@ class Backtracking:
     """
 
     revision: ClassVar[int] = 1
+    isometric: ClassVar[bool] = True
 
     lr: Varying[float] = 1.0  # eta before the first step (ours)
     decrease: Varying[float] = 0.5  # c: at 1/2 a step stays below 1 / curvature (ours)
@@ -109,6 +112,7 @@ class Adam:
     """
 
     revision: ClassVar[int] = 1
+    isometric: ClassVar[bool] = False
 
     lr: Varying[float] = 1e-3  # eta
     beta1: Varying[float] = 0.9

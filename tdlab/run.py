@@ -94,10 +94,15 @@ class Run:
         return {**kept, "trained": sorted(set(self.moving))}
 
     @property
+    def arithmetic(self) -> Any:
+        """Runs that share this key take a step by the same operations on tensors."""
+        others = ("seed", "trained", "after", "steps", "snapshots")
+        return tuple(part for part in program(self)[1] if part[0] not in others)
+
+    @property
     def program(self) -> Any:
         """Runs that share this key can be members of one ensemble."""
         # What a member starts from is its own, and what of it moves; that it starts from another
         # run's end, and how many steps of its stream are behind it, is not.
-        own = ("seed", "trained", "after")
-        parts = (part for part in program(self)[1] if part[0] not in own)
-        return (*parts, self.after is None, self.earlier_steps)
+        wanted = (self.steps, program(self.snapshots))
+        return (self.arithmetic, wanted, self.after is None, self.earlier_steps)

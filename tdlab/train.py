@@ -5,13 +5,15 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from synthetic_tasks.value import require_choice
-from tdlab.ensemble import MOVING, Members, data, moving, require_one_program, start, step
+from tdlab.engine import Engine
+from tdlab.ensemble import MOVING, require_one_program
 from tdlab.machine import keep_memory, one_thread
 from tdlab.models import Params
 from tdlab.optimisers import State
@@ -100,55 +102,51 @@ class Training:
     def __iter__(self) -> Iterator[Snapshot]:
         """Trains, and yields the snapshots in order."""
         total = self.runs[0].steps
-        members = start(self.runs, self.device, self._start)
-        its_data, axes = data(self.runs, self.device)
-        advance = step(self.runs[0], axes, moving(self.runs))
-        if self.path == "compiled":
-            advance = torch.compile(advance, fullgraph=True, dynamic=False)
+        engine = Engine(self.runs, self.device, self.path, self._start)
         losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(
             self.device
         )
         with _progress_of(self, self._progress) as progress:
-            for now in range(total + 1):
+            for now, then in pairwise([*sorted({0, total, *self._looks}), total]):
                 if now in self._observe_at:
-                    members = self._look(now, members)
+                    self._look(now, engine)
                 if now in self._snapshot_at:
-                    self._settle(members, losses)
+                    members = engine.members
+                    self._settle(engine, losses)
                     yield Snapshot(now, members.params, members.state)
-                if now == total or self._is_over(now, members):
+                if not (engine.ended == MOVING).any():
                     break
-                training = members.ended == MOVING
-                with one_thread() if self.path == "eager" else nullcontext():
-                    members, loss = advance(members, its_data, torch.tensor(now).to(self.device))
-                losses[now] = loss.where(training, math.nan)
-                progress.update(len(self.runs))
-        self._settle(members, losses)
-        self.params = members.params
+                with one_thread():
+                    for step in range(now, then):
+                        if self._interrupted:
+                            break
+                        losses[step] = engine.step(step)
+                        progress.update(len(self.runs))
+        self._settle(engine, losses)
+        self.params = engine.members.params
 
     def interrupt(self) -> None:
         """Lets the training end after its present step; for another thread that waits for it."""
         self._interrupted = True
 
-    def _is_over(self, now: int, members: Members) -> bool:
-        """Whether nothing moves any more, as far as this step knows."""
-        return self._interrupted or (now in self._looks and bool((members.ended != MOVING).all()))
-
-    def _look(self, now: int, members: Members) -> Members:
+    def _look(self, now: int, engine: Engine) -> None:
         """Observes the members, and stops those that have been trained enough."""
         assert self._observe is not None
-        numbers = dict(self._observe(now, members.params))
+        numbers = dict(self._observe(now, engine.members.params))
         enough = numbers.pop(_STOP, torch.zeros(len(self.runs), dtype=torch.bool))
         self.observed[now] = numbers
-        stopping = enough.to(self.device) & (members.ended == MOVING)
+        stopping = enough.to(self.device) & (engine.ended == MOVING)
         for member in stopping.nonzero()[:, 0].tolist():
             self.endings[member] = Ending(now, "observed")
-        return members._replace(ended=torch.where(stopping, now, members.ended))
+        engine.stop(stopping, now)
 
-    def _settle(self, members: Members, losses: Tensor) -> None:
+    def _settle(self, engine: Engine, losses: Tensor) -> None:
         """Brings losses and endings up to date on the host."""
         self.loss.copy_(losses.T)
-        for member, ended in enumerate(members.ended.tolist()):
-            if ended != MOVING and self.endings[member].reason == "finished":
+        for member, ended in enumerate(engine.ended.tolist()):
+            if ended == MOVING:
+                continue
+            if self.endings[member].reason == "finished":
                 self.endings[member] = Ending(ended, "diverged")
                 run = self.runs[member]
                 warnings.warn(
@@ -157,6 +155,9 @@ class Training:
                     RuntimeWarning,
                     stacklevel=3,
                 )
+            # The step of which a member diverges has a loss; where one was stopped there is none.
+            diverged = self.endings[member].reason == "diverged"
+            self.loss[member, ended + diverged :] = math.nan
 
 
 def _progress_of(training: Training, shared: Progress | None) -> AbstractContextManager[Progress]:

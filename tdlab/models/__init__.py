@@ -2,7 +2,7 @@
 
 from tdlab.models.kernel_layer import KernelLayer
 from tdlab.models.kernels import KERNELS
-from tdlab.models.model import Model, Params, over_members, over_prompts, stacked
+from tdlab.models.model import LinearInTokens, Model, Params, over_members, over_prompts, stacked
 from tdlab.models.one_head import FactoredOneHead, Head, OneHead
 from tdlab.models.one_layer import OneLayer
 from tdlab.models.one_query import OneQuery
@@ -13,6 +13,7 @@ __all__ = [
     "FactoredOneHead",
     "Head",
     "KernelLayer",
+    "LinearInTokens",
     "Model",
     "OneHead",
     "OneLayer",

@@ -38,6 +38,19 @@ class Model(Protocol):
         """The trace of one prompt."""
 
 
+@runtime_checkable
+class LinearInTokens(Model, Protocol):
+    """A model that meets its tokens in products only, so that coordinates can stand for them."""
+
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+        """The parameters that make of coordinates what ``params`` make of the prompt.
+
+        ``forward(of_coordinates(params, atoms), prompt, mask)`` equals
+        ``forward(params, prompt @ atoms, mask)``. Linear in each of the parameters; those that meet
+        no token are handed back as they are. ``of_coordinates(..., atoms.T)`` is its transpose.
+        """
+
+
 def over_prompts(model: Model, params: Params, batch: Batch) -> Trace:
     """The traces of one member on a batch: every field gets a leading prompt axis."""
     return vmap(model.forward, (None, 0, 0))(params, batch.prompt, batch.mask)

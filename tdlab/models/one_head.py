@@ -35,6 +35,10 @@ class Head(ABC):
     def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
         """What the scores hold each column against, W_K^T W_Q p_n."""
 
+    @abstractmethod
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+        """The parameters that make of a prompt's coordinates what ``params`` make of the prompt."""
+
     @property
     def token_width(self) -> int:
         """2 d_X."""
@@ -100,6 +104,11 @@ class OneHead(Head):
             "W_V": _lower_half(self.width),
         }
 
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+        """W from both sides, W_V from one."""
+        W, W_V = params["W"], params["W_V"]
+        return params | {"W": atoms @ W @ atoms.T, "W_V": W_V @ atoms.T}
+
     def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
         """W p_n."""
         return query @ params["W"].T
@@ -128,9 +137,13 @@ class FactoredOneHead(Head):
         start = self.delta * torch.eye(self.token_width, dtype=torch.float64)
         return {"W_Q": start, "W_K": start.clone(), "W_V": _lower_half(self.width)}
 
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+        """All three from the side of the token."""
+        return params | {name: params[name] @ atoms.T for name in ("W_Q", "W_K", "W_V")}
+
     def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
-        """W_K^T (W_Q p_n)."""
-        return query @ params["W_Q"].T @ params["W_K"]
+        """(W_K^T W_Q) p_n."""
+        return query @ (params["W_Q"].T @ params["W_K"])
 
 
 def _lower_half(width: int) -> Float[Tensor, "x d"]:

@@ -80,18 +80,23 @@ class OneLayer:
             "a": (1 - 2 * signs.double()) / math.sqrt(self.neurons),
         }
 
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+        """The parameters that make of a prompt's coordinates what ``params`` make of the prompt."""
+        return params | {name: params[name] @ atoms.T for name in ("W_Q", "W_K", "W_V")}
+
     # Contractions are products of a matrix and a vector: under the maps over prompts and members
     # torch makes one batched product of each, where einsum makes one per prompt (half the speed).
     # What differs between prompts stands on the right, as row times matrix: a batch of matrices
-    # times columns takes up to ten times longer, and so does its gradient.
+    # times columns takes up to ten times longer, and so does its gradient. Two matrices that meet
+    # are multiplied first: that is once a member instead of once a prompt.
     def forward(
         self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
     ) -> Trace:
         """The trace of one prompt."""
         context, query = prompt[:-1], prompt[-1]
         # (W_K p_i)^T (W_Q p_query) = p_i^T W_K^T W_Q p_query: one product with W_K instead of l.
-        scores = (params["W_K"].T @ (params["W_Q"] @ query)) @ context.T
+        scores = (query @ (params["W_Q"].T @ params["W_K"])) @ context.T
         attention = scores.masked_fill(~mask[:-1], -math.inf).softmax(-1)
-        pooled = params["W_V"] @ (attention @ context)
-        neurons = (params["W_O"] @ pooled).relu()
-        return Trace(params["a"] @ neurons, attention, pooled, neurons)
+        read = attention @ context
+        neurons = (read @ (params["W_O"] @ params["W_V"]).T).relu()
+        return Trace(params["a"] @ neurons, attention, params["W_V"] @ read, neurons)

@@ -1,0 +1,123 @@
+"""What takes an ensemble from step to step: it draws ahead, learns, and knows where members are.
+
+Eagerly, operations run one after the other: those of the maps and derivatives themselves or, where
+steps are many, of a trace of them, which has the same bits. Compiled, an ensemble of fewer than
+``COMPILED`` members is filled up to as many, so that all ensembles of a program share its code.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from tdlab.basis import change_of_basis
+from tdlab.ensemble import MOVING, Data, Members, data, draw, learn, moving, start
+from tdlab.machine import one_thread
+from tdlab.models import Params
+from tdlab.program import Program, Traced, direct
+from tdlab.run import Run
+
+COMPILED = 8  # (ours) members that a core holds in its cache
+_AHEAD = 1 << 20  # (ours) bytes of batches to draw at once
+# (ours) Steps, and members times steps, that make up for the time which a trace of them takes.
+_TRACE_LEARNING, _TRACE_DRAWING = 250, 4000
+_KEPT = 256  # programs
+
+_programs: dict[Any, Program] = {}
+
+
+class Engine:
+    """An ensemble on its way; ``params`` are those that it sets out from, if not from its init."""
+
+    def __init__(
+        self, runs: Sequence[Run], device: torch.device, path: str, params: Params | None = None
+    ) -> None:
+        self._count, missing = len(runs), COMPILED - len(runs)
+        if path == "compiled" and missing > 0:
+            runs = [*runs, *[runs[-1]] * missing]
+            params = params and {k: _filled(leaf, missing) for k, leaf in params.items()}
+        self._run, self._path, self._size = runs[0], path, len(runs)
+        its_data, axes = data(runs, device)
+        began = start(runs, device, params)
+        with one_thread():
+            world = its_data.world
+            there, self._back = change_of_basis(runs[0], world, axes.world, began.params)
+            members = began._replace(params=there(began.params))
+        self._now, self._members = tree_flatten(members)
+        self._data = tree_leaves(its_data)
+        self._first, self._drawn = 0, list[Tensor]()
+        self._set_up(members, its_data, axes, moving(runs))
+
+    def _set_up(self, members: Members, its_data: Data, axes: Data, names: Sequence[str]) -> None:
+        """Makes the programs, from examples of what they are going to be called with."""
+        run, device = self._run, members.ended.device
+        shared = tuple(axis is None for axis in axes.world)
+        key = (run.arithmetic, shared, names, tuple(axes.frozen), self._size, str(device))
+        drawing = draw(run, axes)
+        example: Any = ()
+        self._ahead = 0
+        if run.task.uniforms:
+            first = torch.arange(1, device=device)
+            example = tree_map(lambda leaf: leaf[0], drawing(its_data, first))
+            size = sum(leaf.nbytes for leaf in tree_leaves(example))
+            self._ahead = max(1, min(_AHEAD // size, run.steps if self._path == "eager" else 64))
+            ahead = torch.arange(self._ahead, device=device)
+            long_enough = run.steps * self._size >= _TRACE_DRAWING
+            self._draw = self._program((*key, self._ahead), long_enough, drawing, its_data, ahead)
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        learning = learn(run, axes, names)
+        examples = (members, its_data, example, zero)
+        self._learn = self._program(key, run.steps >= _TRACE_LEARNING, learning, *examples)
+
+    def _program(
+        self, key: Any, long_enough: bool, function: Callable[..., Any], *examples: Any
+    ) -> Program:
+        if self._path == "eager" and not long_enough:
+            return direct(function, *examples)
+        key = (self._path, *key)
+        if key not in _programs:
+            traced = Traced(function, *examples)
+            _programs[key] = traced.compiled() if self._path == "compiled" else traced
+            for oldest in list(_programs)[:-_KEPT]:
+                _programs.pop(oldest, None)
+        return _programs[key]
+
+    def step(self, number: int) -> Float[Tensor, " member"]:
+        """Takes all members that still move one step further, and returns the loss of each."""
+        at = torch.tensor(number).to(self._now[-1].device)
+        *self._now, loss = self._learn([*self._now, *self._data, *self._batch(number), at])
+        return loss[: self._count]
+
+    def _batch(self, number: int) -> list[Tensor]:
+        """What there is to learn from at this step."""
+        if self._ahead and not (self._drawn and 0 <= number - self._first < self._ahead):
+            device = self._now[-1].device
+            numbers = torch.arange(self._ahead, device=device) + (number + self._run.earlier_steps)
+            self._first, self._drawn = number, self._draw([*self._data, numbers])
+        return [leaf[number - self._first] for leaf in self._drawn]
+
+    @property
+    def members(self) -> Members:
+        """The members as they are now, in tokens."""
+        members: Members = tree_unflatten(self._now, self._members)
+        with one_thread():
+            members = members._replace(params=self._back(members.params))
+        return tree_map(lambda leaf: leaf[: self._count], members)
+
+    @property
+    def ended(self) -> Int[Tensor, " member"]:
+        """After how many steps each member stopped, or ``MOVING``."""
+        return self._now[-1][: self._count]
+
+    def stop(self, members: Bool[Tensor, " member"], number: int) -> None:
+        """These members move no more."""
+        ended = self._now[-1].clone()
+        ended[: self._count][members & (self.ended == MOVING)] = number
+        self._now[-1] = ended
+
+
+def _filled(leaf: Tensor, missing: int) -> Tensor:
+    return torch.cat([leaf, leaf[-1:].expand(missing, *leaf.shape[1:])])
