@@ -44,4 +44,4 @@ class Atomic(Task, Protocol):
 def coordinates(coded: Coded, atoms: int) -> Float[Tensor, "*b n a"]:
     """How much of each atom there is in each token."""
     atom, weight = coded.atom.movedim(0, -1), coded.weight.movedim(0, -1)
-    return weight.new_zeros((*weight.shape[:-1], atoms)).scatter(-1, atom, weight)
+    return weight.new_zeros((*weight.shape[:-1], atoms)).scatter(-1, atom.long(), weight)

@@ -150,7 +150,7 @@ class Reasoning:
         pattern, step, output = part.clamp(min=0)
         lower = self.patterns + self.steps
         return Coded(
-            atom=torch.stack([pattern, self.patterns + step, lower + output]),
+            atom=torch.stack([pattern, self.patterns + step, lower + output]).int(),
             weight=(part != NOTHING).to(target.dtype),
             mask=latent.step != NOTHING,
             target=target,

@@ -238,14 +238,16 @@ class OutOfDomain:
 
 def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
     """Prompts of any world of this family; tasks and labels are balanced in expectation."""
-    facts, k, kappa, target = _facts(world, uniforms)
-    x = torch.addcmul(world.relevant[facts.pattern], kappa[..., None], world.irrelevant[k])
+    facts = _facts(world, uniforms)
+    pattern, k = facts.pattern.long(), facts.irrelevant.long()
+    x = torch.addcmul(world.relevant[pattern], facts.kappa[..., None], world.irrelevant[k])
     y = torch.nn.functional.pad(facts.label, (0, 1))[..., None] * world.label
+    relevant = pattern[:, :-1] == pattern[:, -1:]
     return Batch(
         prompt=torch.cat([x, y], dim=-1),
-        mask=torch.ones_like(facts.pattern, dtype=torch.bool),
-        target=target,
-        latent=facts,
+        mask=torch.ones_like(pattern, dtype=torch.bool),
+        target=facts.target,
+        latent=Latent(facts.task, pattern, facts.label, relevant),
     )
 
 
@@ -259,16 +261,16 @@ def atoms(world: World) -> Float[Tensor, "a d"]:
 
 def code(world: World, uniforms: Float[Tensor, "b u"]) -> Coded:
     """What ``draw`` writes out: a relevant pattern, kappa of an irrelevant one, and the label."""
-    facts, k, kappa, target = _facts(world, uniforms)
+    facts, beta = _facts(world, uniforms), _beta(world)
     relevant, irrelevant = len(world.relevant), len(world.irrelevant)
-    beta = _beta(world)
+    pattern, k = facts.pattern.int(), facts.irrelevant.int() + relevant
+    q = torch.full_like(pattern, relevant + irrelevant)
     label = torch.nn.functional.pad(facts.label, (0, 1))
-    q = torch.full_like(k, relevant + irrelevant)
     return Coded(
-        atom=torch.stack([facts.pattern, relevant + k, q]),
-        weight=torch.stack([beta.expand(k.shape), kappa * beta, label]),
-        mask=torch.ones_like(k, dtype=torch.bool),
-        target=target,
+        atom=torch.stack([pattern, k, q]),
+        weight=torch.stack([beta.expand(q.shape), facts.kappa * beta, label]),
+        mask=torch.ones_like(q, dtype=torch.bool),
+        target=facts.target,
     )
 
 
@@ -277,25 +279,39 @@ def _beta(world: World) -> Float[Tensor, ""]:
     return world.irrelevant[0].norm()
 
 
-def _facts(
-    world: World, uniforms: Float[Tensor, "b u"]
-) -> tuple[Latent, Int[Tensor, "b n"], Float[Tensor, "b n"], Float[Tensor, " b"]]:
-    """What there is to say of a batch: the latent, each column's nu and kappa, and the target."""
+class _Facts(NamedTuple):
+    """All there is to say of a batch; whole numbers are floating-point ones, which are faster."""
+
+    task: Int[Tensor, "b 2"]
+    pattern: Float[Tensor, "b n"]
+    label: Float[Tensor, "b l"]
+    irrelevant: Float[Tensor, "b n"]
+    kappa: Float[Tensor, "b n"]
+    target: Float[Tensor, " b"]
+
+
+def _facts(world: World, uniforms: Float[Tensor, "b u"]) -> _Facts:
     columns, noise = uniforms.chunk(2, dim=-1)
     which, _ = _split(columns[:, -1], 2 * len(world.tasks))  # a task, and one of its two patterns
-    task = world.tasks[which >> 1]  # by shifts: a division of integers takes twenty times longer
-    positive = which & 1 == 0
-    query = torch.where(positive, task[:, 0], task[:, 1])
-    context, label = _context(columns[:, :-1], task, world)
-    pattern = torch.cat([context, query[:, None]], dim=1)
-    latent = Latent(task, pattern, label, context == query[:, None])
+    task = world.tasks[(which / 2).floor().long()]
+    positive = _is_even(which)
+    both = task.to(uniforms.dtype)
+    query = torch.where(positive, both[:, 0], both[:, 1])
+    context, label = _context(columns[:, :-1], both, world)
     k, rest = _split(noise, len(world.irrelevant))
-    return latent, k, (2 * rest - 1) * world.kappa, _sign(positive, uniforms.dtype)
+    return _Facts(
+        task=task,
+        pattern=torch.cat([context, query[:, None]], dim=1),
+        label=label,
+        irrelevant=k,
+        kappa=(2 * rest - 1) * world.kappa,
+        target=_sign(positive, uniforms.dtype),
+    )
 
 
 def _context(
-    u: Float[Tensor, "b l"], task: Int[Tensor, "b 2"], world: World
-) -> tuple[Int[Tensor, "b l"], Float[Tensor, "b l"]]:
+    u: Float[Tensor, "b l"], task: Float[Tensor, "b 2"], world: World
+) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
     """Pattern and label sign of each example: a, b, or one of the others with a random label."""
     first, second = task[:, :1], task[:, 1:]
     others = len(world.relevant) - 2
@@ -303,19 +319,24 @@ def _context(
     # Where u >= alpha, what is left of it is uniform again; elsewhere this value is not used.
     left = ((u - world.alpha) / (1 - world.alpha).clamp(min=1e-6)).clamp(0, 1 - 2**-23)
     cell, _ = _split(left, 2 * others)
-    other = cell >> 1
+    other = (cell / 2).floor()
     other = other + (other >= torch.minimum(first, second))
     other = other + (other >= torch.maximum(first, second))
     pattern = torch.where(u < half, first, torch.where(u < world.alpha, second, other))
-    positive = torch.where(u < world.alpha, u < half, cell & 1 == 0)
+    positive = torch.where(u < world.alpha, u < half, _is_even(cell))
     return pattern, _sign(positive, u.dtype)
 
 
 def _split(u: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """One uniform as an integer below ``cells`` and, independent of it, a uniform again."""
+    """One uniform as a whole number below ``cells`` and, independent of it, a uniform again."""
     scaled = u * cells
     cell = scaled.floor()
-    return cell.long(), scaled - cell
+    return cell, scaled - cell
+
+
+def _is_even(whole: Tensor) -> Tensor:
+    half = whole / 2
+    return half == half.floor()
 
 
 def _sign(positive: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,9 +1,9 @@
 """Values: frozen, keyword-only descriptions that know what fixes them and what is wrong in them."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from functools import wraps
+from functools import cache, wraps
 from numbers import Integral, Real
 from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -84,12 +84,8 @@ def program(item: Any) -> Any:
 
 def varying(item: Any) -> dict[str, float]:
     """The scalars of a value that may differ between ensemble members, by field name."""
-    hints = get_type_hints(type(item), include_extras=True)
-    return {
-        field.name: getattr(item, field.name)
-        for field in fields(item)
-        if "varying" in getattr(hints[field.name], "__metadata__", ())
-    }
+    kind: Hashable = type(item)
+    return {name: getattr(item, name) for name in _varying_fields(kind)}
 
 
 def require_between(
@@ -133,6 +129,13 @@ def require_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
     """Raises one line unless ``choice`` is one of ``choices``."""
     if choice not in choices:
         raise ValueError(f"{name} is {choice!r}, but must be one of {', '.join(choices)}")
+
+
+@cache
+def _varying_fields(kind: Any) -> tuple[str, ...]:
+    hints = get_type_hints(kind, include_extras=True)
+    marks = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(kind)}
+    return tuple(name for name, marked in marks.items() if "varying" in marked)
 
 
 def _plain(item: Any) -> Any:

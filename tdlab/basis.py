@@ -61,18 +61,16 @@ def change_of_basis(run: Run, world: World, axes: World, began: Params) -> tuple
         its_atoms = atoms(task, world).expand(members, -1, -1)
     else:
         its_atoms = vmap(lambda one: atoms(task, one), (axes,))(world)
-    one = {name: leaf[0] for name, leaf in began.items()}
-    seen = model.of_coordinates(one, its_atoms[0])
-    read = [name for name in began if seen[name] is not one[name]]
 
     def there(params: Params) -> Params:
-        return vmap(model.of_coordinates)(params, its_atoms)
+        return model.of_coordinates(params, its_atoms)
 
     began_there = there(began)
+    read = [name for name in began if began_there[name] is not began[name]]
 
     def back(params: Params) -> Params:
         gone = params | {name: params[name] - began_there[name] for name in read}
-        way = vmap(model.of_coordinates)(gone, its_atoms.mT)
+        way = model.of_coordinates(gone, its_atoms.mT)
         return params | {name: began[name] + way[name] for name in read}
 
     return there, back

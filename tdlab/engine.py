@@ -14,17 +14,20 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from tdlab.basis import change_of_basis
-from tdlab.ensemble import MOVING, Data, Members, data, draw, learn, moving, start
+from tdlab.ensemble import MOVING, Data, Members, chance, data, draw, learn, moving, start
 from tdlab.machine import one_thread
 from tdlab.models import Params
 from tdlab.program import Program, Traced, direct
 from tdlab.run import Run
 
 COMPILED = 8  # (ours) members that a core holds in its cache
-_AHEAD = 1 << 20  # (ours) bytes of batches to draw at once
+_AHEAD = 1 << 22  # (ours) bytes of batches to draw at once
 # (ours) Steps, and members times steps, that make up for the time which a trace of them takes.
 _TRACE_LEARNING, _TRACE_DRAWING = 250, 4000
 _KEPT = 256  # programs
+# Operations from which on compiled code keeps a number instead of computing it again. Of random
+# words each depends twice on those before it: without an early stop they would compile for minutes.
+_ONCE, _AGAIN = 8, 30
 
 _programs: dict[Any, Program] = {}
 
@@ -56,31 +59,36 @@ class Engine:
         run, device = self._run, members.ended.device
         shared = tuple(axis is None for axis in axes.world)
         key = (run.arithmetic, shared, names, tuple(axes.frozen), self._size, str(device))
-        drawing = draw(run, axes)
+        drawing, uniform = draw(run, axes), chance(run)
         example: Any = ()
         self._ahead = 0
         if run.task.uniforms:
-            first = torch.arange(1, device=device)
-            example = tree_map(lambda leaf: leaf[0], drawing(its_data, first))
+            block = uniform(its_data, torch.arange(1, device=device))
+            example = tree_map(lambda leaf: leaf[0], drawing(its_data, block))
             size = sum(leaf.nbytes for leaf in tree_leaves(example))
             self._ahead = max(1, min(_AHEAD // size, run.steps if self._path == "eager" else 64))
-            ahead = torch.arange(self._ahead, device=device)
-            long_enough = run.steps * self._size >= _TRACE_DRAWING
-            self._draw = self._program((*key, self._ahead), long_enough, drawing, its_data, ahead)
+            many = run.steps * self._size >= _TRACE_DRAWING
+            numbers = torch.arange(self._ahead, device=device)
+            blocks = block.expand(self._ahead, *block.shape[1:]).contiguous()
+            its_key = (*key, self._ahead)
+            self._chance = self._program("chance", its_key, many, uniform, its_data, numbers)
+            self._draw = self._program("draw", its_key, many, drawing, its_data, blocks)
         zero = torch.zeros((), dtype=torch.int64, device=device)
-        learning = learn(run, axes, names)
         examples = (members, its_data, example, zero)
-        self._learn = self._program(key, run.steps >= _TRACE_LEARNING, learning, *examples)
+        many = run.steps >= _TRACE_LEARNING
+        self._learn = self._program("learn", key, many, learn(run, axes, names), *examples)
 
     def _program(
-        self, key: Any, long_enough: bool, function: Callable[..., Any], *examples: Any
+        self, name: str, key: Any, many: bool, function: Callable[..., Any], *examples: Any
     ) -> Program:
-        if self._path == "eager" and not long_enough:
+        """The function on this path; ``key`` says what it is made of, ``many`` if a trace pays."""
+        if self._path == "eager" and not many:
             return direct(function, *examples)
-        key = (self._path, *key)
+        key = (self._path, name, *key)
         if key not in _programs:
             traced = Traced(function, *examples)
-            _programs[key] = traced.compiled() if self._path == "compiled" else traced
+            once = _ONCE if name == "chance" else _AGAIN
+            _programs[key] = traced.compiled(once) if self._path == "compiled" else traced
             for oldest in list(_programs)[:-_KEPT]:
                 _programs.pop(oldest, None)
         return _programs[key]
@@ -96,7 +104,8 @@ class Engine:
         if self._ahead and not (self._drawn and 0 <= number - self._first < self._ahead):
             device = self._now[-1].device
             numbers = torch.arange(self._ahead, device=device) + (number + self._run.earlier_steps)
-            self._first, self._drawn = number, self._draw([*self._data, numbers])
+            blocks = self._chance([*self._data, numbers])
+            self._first, self._drawn = number, self._draw([*self._data, *blocks])
         return [leaf[number - self._first] for leaf in self._drawn]
 
     @property

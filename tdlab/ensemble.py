@@ -56,7 +56,8 @@ class Data(NamedTuple):
 
 # What a step learns from; nothing where there is nothing to draw.
 Drawn = Batch | Coded | tuple[()]
-Draw = Callable[[Data, Int[Tensor, " step"]], Drawn]  # leading axes step, member
+Chance = Callable[[Data, Int[Tensor, " step"]], Float[Tensor, "step member b u"]]
+Draw = Callable[[Data, Float[Tensor, "step member b u"]], Drawn]  # leading axes step, member
 Learn = Callable[[Members, Data, Drawn, Tensor], tuple[Members, Float[Tensor, " member"]]]
 
 
@@ -148,24 +149,37 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
     return Data(world, key, scalars, frozen), axes
 
 
+def chance(run: Run) -> Chance:
+    """What chance has for the members at each of some steps.
+
+    Returns:
+        A map from (data, numbers of the steps in the members' streams) to uniforms.
+    """
+    shape = (run.batch, run.task.uniforms)
+
+    def one(key: Int[Tensor, " 2"], number: Int[Tensor, ""]) -> Float[Tensor, "b u"]:
+        return uniforms(fold(key, number), shape, run.torch_dtype)
+
+    over_steps = vmap(vmap(one, (0, None)), (None, 0))
+    return lambda data, numbers: over_steps(data.key, numbers).contiguous()
+
+
 def draw(run: Run, axes: Data) -> Draw:
     """What members that share the program of ``run`` learn from at each of some steps.
 
     Returns:
-        A map from (data, numbers of the steps in the members' streams) to batches with leading axes
-        step, member. Where a task draws nothing, ``learn`` finds its batch in the world.
+        A map from (data, uniforms) to batches. Where a task draws nothing, ``learn`` finds its
+        batch in the world.
     """
     pair = in_coordinates(run)
 
-    def one(data: Data, number: Tensor) -> Drawn:
-        block = uniforms(fold(data.key, number), (run.batch, run.task.uniforms), run.torch_dtype)
+    def one(data: Data, block: Float[Tensor, "b u"]) -> Drawn:
         if pair is not None:
             return pair[0].code(data.world, block)
         return run.task.draw(data.world, block)._replace(latent=())
 
-    over_members = vmap(one, (axes, None))
-    over_steps = vmap(over_members, (None, 0))
-    return lambda data, numbers: tree_map(Tensor.contiguous, over_steps(data, numbers))
+    over_steps = vmap(vmap(one, (axes, 0)), (None, 0))
+    return lambda data, blocks: tree_map(Tensor.contiguous, over_steps(data, blocks))
 
 
 def learn(run: Run, axes: Data, names: Sequence[str]) -> Learn:

@@ -6,9 +6,7 @@ its own, kept on disk under a hash of all that it was made of.
 """
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -19,17 +17,15 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from tdlab.library import Library, build
+
 # Takes the leaves of a function's arguments, and returns those of its result.
 Program = Callable[[Sequence[Tensor]], list[Tensor]]
 
-_KEPT = 64  # (ours) compiled programs, a few megabytes each
 _OPTIONS = {
     "cpp.threads": 1,  # ensembles side by side use the cores better than the loops of one
     # The code around the kernels does nothing but call them, and takes longest to optimize.
     "aot_inductor.compile_wrapper_opt_level": "O0",
-    # Expressions of more operations are computed once and not again wherever they are read: random
-    # words, of which each depends twice on the ones before, would take minutes to compile.
-    "realize_opcount_threshold": 8,
 }
 # Neither tracing nor compiling is made for several threads.
 _one_at_a_time = Lock()
@@ -56,23 +52,32 @@ class Traced:
         """The leaves of the result."""
         return self._graph.forward(*leaves)
 
-    def compiled(self) -> Program:
-        """The same as machine code for one thread, taken from disk where it is there."""
+    def compiled(self, once: int) -> Program:
+        """The same as machine code for one thread, taken from disk where it is there.
+
+        Args:
+            once: Expressions of more operations are computed once, and not again wherever they are
+                read.
+
+        Returns:
+            A program for arguments of the shapes and strides of the examples.
+        """
         if self._examples[0].is_cuda:
             return self._with_cuda_graphs()
-        path = programs() / f"{self.key}.pt2"
+        options = _OPTIONS | {"realize_opcount_threshold": once}
+        path = programs() / f"{self._key(options)}.so"
         with _one_at_a_time:
             if not path.exists():
-                _write(path, torch.export.export(self._graph, tuple(self._examples)))
-            return _read(path)
+                build(path, self._graph, self._examples, options)
+            path.touch()  # those unused for longest go first
+            return Library(path)
 
-    @cached_property
-    def key(self) -> str:
+    def _key(self, options: Mapping[str, object]) -> str:
         """A hash of all that the machine code is made of."""
         constants = [(name, leaf.tolist()) for name, leaf in self._graph.named_buffers()]
         shapes = [(leaf.dtype, leaf.shape, leaf.stride()) for leaf in self._examples]
         where = (torch.__version__, torch.backends.cpu.get_cpu_capability())
-        made_of = (self._graph.code, constants, shapes, where, _OPTIONS)
+        made_of = (self._graph.code, constants, shapes, where, options)
         return sha256(repr(made_of).encode()).hexdigest()[:32]
 
     def _with_cuda_graphs(self) -> Program:
@@ -89,24 +94,3 @@ def programs() -> Path:
     """Where compiled programs are kept: below ``$TDLAB_CACHE``, or else the user's cache."""
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdlab"
     return Path(os.environ.get("TDLAB_CACHE") or users) / "programs"
-
-
-def _write(path: Path, exported: torch.export.ExportedProgram) -> None:
-    """Compiles into a file beside it first, so that ``path`` is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        made = torch._inductor.aoti_compile_and_package(
-            exported, package_path=f"{directory}/program.pt2", inductor_configs=_OPTIONS
-        )
-        Path(made).replace(path)
-    by_age = sorted(path.parent.glob("*.pt2"), key=lambda kept: kept.stat().st_mtime)
-    for old in by_age[:-_KEPT]:
-        old.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> Program:
-    from torch._inductor.package import load_package
-
-    path.touch()  # those unused for longest go first
-    loader = load_package(str(path), "model", num_runners=os.cpu_count() or 1).loader
-    return lambda leaves: loader.boxed_run(list(leaves))

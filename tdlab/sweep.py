@@ -205,9 +205,7 @@ def _is_small(run: Run) -> bool:
 
 
 def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trained]]:
-    """Eager ensembles compute on one thread each, so as many as there are threads run at once."""
-    if any(training.path == "compiled" for training in trainings):
-        threads = 1
+    """Ensembles compute on one thread each, so as many as there are threads run at once."""
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads) as pool:

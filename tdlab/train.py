@@ -28,6 +28,7 @@ Observe = Callable[[int, Params], Mapping[str, Tensor]]
 # (ours) Compiling costs about what this many member-steps of the in-context preset gain by it.
 _COMPILE_PAYS = 60_000
 _STOP = "stop"
+_AT_ONCE = 8  # steps for which the line of progress moves at once
 
 
 class Snapshot(NamedTuple):
@@ -114,16 +115,24 @@ class Training:
                     members = engine.members
                     self._settle(engine, losses)
                     yield Snapshot(now, members.params, members.state)
-                if not (engine.ended == MOVING).any():
+                if self._interrupted or not (engine.ended == MOVING).any():
                     break
-                with one_thread():
-                    for step in range(now, then):
-                        if self._interrupted:
-                            break
-                        losses[step] = engine.step(step)
-                        progress.update(len(self.runs))
+                if taken := self._steps(engine, now, then, progress):
+                    losses[now : now + len(taken)] = torch.stack(taken)
         self._settle(engine, losses)
         self.params = engine.members.params
+
+    def _steps(self, engine: Engine, now: int, then: int, progress: Progress) -> list[Tensor]:
+        """Takes the steps from ``now`` to ``then``, and returns the losses at each."""
+        losses: list[Tensor] = []
+        with one_thread():
+            while now + len(losses) < then and not self._interrupted:
+                losses.append(engine.step(now + len(losses)))
+                # Threads take turns in Python: what is not needed at every step waits for some.
+                if len(losses) % _AT_ONCE == 0:
+                    progress.update(len(self.runs) * _AT_ONCE)
+        progress.update(len(self.runs) * (len(losses) % _AT_ONCE))
+        return losses
 
     def interrupt(self) -> None:
         """Lets the training end after its present step; for another thread that waits for it."""

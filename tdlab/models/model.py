@@ -42,12 +42,13 @@ class Model(Protocol):
 class LinearInTokens(Model, Protocol):
     """A model that meets its tokens in products only, so that coordinates can stand for them."""
 
-    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "*m a d"]) -> Params:
         """The parameters that make of coordinates what ``params`` make of the prompt.
 
         ``forward(of_coordinates(params, atoms), prompt, mask)`` equals
         ``forward(params, prompt @ atoms, mask)``. Linear in each of the parameters; those that meet
-        no token are handed back as they are. ``of_coordinates(..., atoms.T)`` is its transpose.
+        no token are handed back as they are. With ``atoms.mT`` it is its own transpose. Parameters
+        and atoms may have leading axes in common.
         """
 
 

@@ -36,7 +36,7 @@ class Head(ABC):
         """What the scores hold each column against, W_K^T W_Q p_n."""
 
     @abstractmethod
-    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "*m a d"]) -> Params:
         """The parameters that make of a prompt's coordinates what ``params`` make of the prompt."""
 
     @property
@@ -104,10 +104,10 @@ class OneHead(Head):
             "W_V": _lower_half(self.width),
         }
 
-    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "*m a d"]) -> Params:
         """W from both sides, W_V from one."""
         W, W_V = params["W"], params["W_V"]
-        return params | {"W": atoms @ W @ atoms.T, "W_V": W_V @ atoms.T}
+        return params | {"W": atoms @ W @ atoms.mT, "W_V": W_V @ atoms.mT}
 
     def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
         """W p_n."""
@@ -137,9 +137,9 @@ class FactoredOneHead(Head):
         start = self.delta * torch.eye(self.token_width, dtype=torch.float64)
         return {"W_Q": start, "W_K": start.clone(), "W_V": _lower_half(self.width)}
 
-    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "*m a d"]) -> Params:
         """All three from the side of the token."""
-        return params | {name: params[name] @ atoms.T for name in ("W_Q", "W_K", "W_V")}
+        return params | {name: params[name] @ atoms.mT for name in ("W_Q", "W_K", "W_V")}
 
     def wanted(self, params: Params, query: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
         """(W_K^T W_Q) p_n."""

@@ -80,9 +80,9 @@ class OneLayer:
             "a": (1 - 2 * signs.double()) / math.sqrt(self.neurons),
         }
 
-    def of_coordinates(self, params: Params, atoms: Float[Tensor, "a d"]) -> Params:
+    def of_coordinates(self, params: Params, atoms: Float[Tensor, "*m a d"]) -> Params:
         """The parameters that make of a prompt's coordinates what ``params`` make of the prompt."""
-        return params | {name: params[name] @ atoms.T for name in ("W_Q", "W_K", "W_V")}
+        return params | {name: params[name] @ atoms.mT for name in ("W_Q", "W_K", "W_V")}
 
     # Contractions are products of a matrix and a vector: under the maps over prompts and members
     # torch makes one batched product of each, where einsum makes one per prompt (half the speed).

@@ -1,0 +1,99 @@
+"""Compiled programs as shared libraries: built by torch's compiler, called without Python's lock.
+
+torch's own way of calling such a library holds the lock all the while, so that two threads take
+turns; ``ctypes`` lets it go. The functions are those of ``aoti_runtime/interface.h``.
+"""
+
+import ctypes
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+_KEPT = 64  # (ours) libraries on disk, a few megabytes each
+
+
+class Library:
+    """A compiled program: tensors in, tensors out, from as many threads at once as there are."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._program = c_void_p()
+        threads = c_size_t(os.cpu_count() or 1)
+        create = self._library.AOTInductorModelContainerCreateWithDevice
+        create.argtypes = [POINTER(c_void_p), c_size_t, c_char_p, c_char_p]
+        self._check(create(byref(self._program), threads, b"cpu", None))
+        count = c_size_t()
+        number = self._library.AOTInductorModelContainerGetNumOutputs
+        self._check(number(self._program, byref(count)))
+        self._outputs = count.value
+        self._run = self._library.AOTInductorModelContainerRun
+        tensors = POINTER(c_void_p)
+        self._run.argtypes = [
+            *(c_void_p, tensors, c_size_t, tensors, c_size_t),  # inputs and outputs
+            *(c_void_p, c_void_p),  # a stream of a GPU, and what runs operations that C cannot call
+        ]
+
+    def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """What the program makes of these tensors."""
+        given = [
+            _address(handle) for handle in _handles(list(leaves))
+        ]  # the library takes them over
+        inputs, outputs = (c_void_p * len(given))(*given), (c_void_p * self._outputs)()
+        self._check(
+            self._run(self._program, inputs, len(given), outputs, self._outputs, None, None)
+        )
+        return _tensors([_capsule(handle, None, None) for handle in outputs])
+
+    def _check(self, failed: int) -> None:
+        if failed:
+            last = self._library.AOTInductorGetLastError
+            last.restype = c_char_p
+            raise RuntimeError(f"a compiled program failed: {(last() or b'').decode()}")
+
+
+def build(
+    path: Path, graph: GraphModule, examples: Sequence[Tensor], options: Mapping[str, object]
+) -> None:
+    """Compiles a graph for arguments like ``examples``, so that ``path`` is whole or absent.
+
+    Raises:
+        NotImplementedError: for a graph with an operation that C cannot call.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exported = torch.export.export(graph, tuple(examples))
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        package = torch._inductor.aoti_compile_and_package(
+            exported, package_path=f"{directory}/program.pt2", inductor_configs=dict(options)
+        )
+        with zipfile.ZipFile(package) as parts:
+            (library,) = [name for name in parts.namelist() if name.endswith(".so")]
+            others = [name for name in parts.namelist() if name.endswith("wrapper.json")]
+            if others:
+                raise NotImplementedError(
+                    f"an operation of this program has no function in C: {parts.read(others[0])!r}"
+                )
+            Path(parts.extract(library, directory)).replace(path)
+    by_age = sorted(path.parent.glob("*.so"), key=lambda kept: kept.stat().st_mtime)
+    for old in by_age[:-_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+_handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors
+_tensors = torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs
+_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(
+    ("PyCapsule_New", ctypes.pythonapi)
+)
+_pointer = ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def _address(capsule: object) -> int:
+    return _pointer(capsule, None)
