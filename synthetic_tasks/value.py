@@ -1,6 +1,6 @@
 """Values: frozen, keyword-only descriptions that know what fixes them and what is wrong in them."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
@@ -84,7 +84,7 @@ def program(item: Any) -> Any:
 
 def varying(item: Any) -> dict[str, float]:
     """The scalars of a value that may differ between ensemble members, by field name."""
-    kind: Hashable = type(item)
+    kind: Any = type(item)
     return {name: getattr(item, name) for name in _varying_fields(kind)}
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -52,6 +54,21 @@ class Traced:
         """The leaves of the result."""
         return self._graph.forward(*leaves)
 
+    @property
+    def most_bytes(self) -> int:
+        """The most that its arguments and what it computes take at once, views not counted."""
+        last: dict[Node, int] = {}
+        for place, node in enumerate(self._graph.graph.nodes):
+            last |= dict.fromkeys([node, *node.all_input_nodes], place)
+        now = most = 0
+        for place, node in enumerate(self._graph.graph.nodes):
+            now += _bytes(node)
+            most = max(most, now)
+            now -= sum(
+                _bytes(each) for each in (node, *node.all_input_nodes) if last[each] == place
+            )
+        return most
+
     def compiled(self, once: int) -> Program:
         """The same as machine code for one thread, taken from disk where it is there.
 
@@ -88,6 +105,13 @@ class Traced:
             return [leaf.clone() for leaf in fast(*leaves)]  # the next call writes over them
 
         return run
+
+
+def _bytes(node: Node) -> int:
+    """What the result of an operation takes; a view takes nothing."""
+    made = node.meta.get("val")
+    views = isinstance(node.target, OpOverload) and node.target.is_view
+    return made.numel() * made.element_size() if isinstance(made, Tensor) and not views else 0
 
 
 def programs() -> Path:

@@ -11,13 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from synthetic_tasks.threefry import stream
+from tdlab.engine import COMPILED
+from tdlab.memory import budget, members_within
 from tdlab.models import Params, stacked
 from tdlab.progress import bar
 from tdlab.run import Run
 from tdlab.schedule import Schedule
 from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 
-# (ours) Members trained at once: enough to fill the machine, few enough to stay in its caches.
+# (ours) Members trained at once where nothing is compiled: enough to make up for the calls of
+# Python, few enough to stay in the machine's caches.
 MEMBERS = 16
 # (ours) Fewer are not worth a thread of their own: their step is calls of Python, which take turns.
 _FEW = 8
@@ -69,25 +72,29 @@ def trained(
     earlier: Sequence[Trained] = (),
     device: str = "cpu",
     path: str = "auto",
+    memory: int | None = None,
 ) -> list[Trained]:
     """Trains these runs in this process.
 
-    Runs of one program become ensembles of at most ``MEMBERS``, or of many more where members are
-    small; a member's result does not depend on how they are split. ``observe``, ``observe_at``,
-    ``device`` and ``path`` are those of :class:`tdlab.train.Training`; with ``observe``, which sees
-    its members together, the runs of one program stay one ensemble. Runs that start ``after``
-    others find these in ``earlier``, or else they are trained first.
+    Runs of one program become ensembles that stay in the caches, or of many more members where
+    these are small, and in any case within ``memory`` bytes, all of them that train at once taken
+    together (by default a quarter of the machine's); a member's result does not depend on how they
+    are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
+    :class:`tdlab.train.Training`; with ``observe``, which sees its members together, the runs of
+    one program stay one ensemble. Runs that start ``after`` others find these in ``earlier``, or
+    else they are trained first.
 
     Returns:
         The results, in the order of the runs.
     """
     threads = torch.get_num_threads() if device == "cpu" else 1
+    limit = (budget() if memory is None else memory) // threads
     before = _befores(runs, earlier, device, path)
-    groups = [
-        (part, _faster_path([runs[place] for place in group]) if path == "auto" else path)
-        for group in _by_program(runs)
-        for part in (_cut(group, runs, threads) if observe is None else [group])
-    ]
+    groups: list[tuple[list[int], str]] = []
+    for group in _by_program(runs):
+        its_path = _faster_path([runs[place] for place in group]) if path == "auto" else path
+        size = len(group) if observe else _size(group, runs[group[0]], its_path, threads, limit)
+        groups += [(group[at : at + size], its_path) for at in range(0, len(group), size)]
     with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
         trainings = [
             Training(
@@ -183,13 +190,15 @@ def _by_program(runs: Sequence[Run]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _cut(group: list[int], runs: Sequence[Run], threads: int) -> list[list[int]]:
-    """A group in parts that occupy every thread and are neither too large nor too small."""
-    if _is_small(runs[group[0]]):
-        size = _MANY
+def _size(group: Sequence[int], run: Run, path: str, threads: int, limit: int) -> int:
+    """Of how many members to make ensembles, so that they occupy every thread."""
+    if _is_small(run):
+        size = min(_MANY, len(group))
+    elif path == "compiled":
+        size = COMPILED
     else:
         size = min(MEMBERS, max(_FEW, math.ceil(len(group) / threads)))
-    return [group[first : first + size] for first in range(0, len(group), size)]
+    return members_within(limit, run, size)
 
 
 def _faster_path(group: Sequence[Run]) -> str:

@@ -40,9 +40,10 @@ IMPORTS = {
     "library": "",
     "program": "library",
     "engine": "machine models run basis ensemble program",
+    "memory": "synthetic_tasks run basis ensemble program",
     "train": "synthetic_tasks machine models optimisers schedule run ensemble engine progress",
     "store": "run train results",
-    "sweep": "synthetic_tasks models schedule run train store progress",
+    "sweep": "synthetic_tasks models schedule run engine memory train store progress",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run ensemble train"

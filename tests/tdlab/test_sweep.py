@@ -21,6 +21,7 @@ from tdlab.train import Ending
 TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
 MODEL = OneLayer(width=9, label_width=3, neurons=6, xi=0.3)
 RUN = Run(task=TASK, model=MODEL, batch=9, steps=10, snapshots=Every(stride=5))
+NUMBERS = RUN.batch * TASK.columns * TASK.token_width  # in the prompts of a step
 WILD = replace(RUN, seed=5, optimiser=SGD(lr=1e6))
 
 
@@ -297,7 +298,8 @@ def paths(monkeypatch):
 def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypatch, paths):
     monkeypatch.setattr(sweep, "_SMALL", 0)
     monkeypatch.setattr(sweep, "MEMBERS", 2)
-    monkeypatch.setattr(train, "_COMPILE_PAYS", 50)
+    monkeypatch.setattr(sweep, "COMPILED", 2)
+    monkeypatch.setattr(train, "_COMPILE_PAYS", 50 * NUMBERS)
     many = [replace(RUN, seed=seed) for seed in range(5)]  # 50 steps in all, at most 20 in a part
     few = [replace(RUN, seed=seed, steps=9) for seed in range(5)]
     trained([*many, *few])
@@ -306,7 +308,7 @@ def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypat
 
 
 def test_small_members_are_compiled_for_their_steps_and_not_for_their_number(monkeypatch, paths):
-    monkeypatch.setattr(train, "_COMPILE_PAYS", 10)
+    monkeypatch.setattr(train, "_COMPILE_PAYS", 10 * NUMBERS)
     trained([replace(RUN, seed=seed, steps=9) for seed in range(5)])
     trained([replace(RUN, seed=seed, steps=10) for seed in range(5)])
     assert paths == [("eager", 5, 9), ("compiled", 5, 10)]
