@@ -89,6 +89,19 @@ def verify(arguments: argparse.Namespace) -> int:
     )
 
 
+def bench(arguments: argparse.Namespace) -> int:
+    """Print how fast this machine trains, next to others."""
+    from tdlab.bench import main as compare_all
+
+    compare_all(
+        arguments.members,
+        steps=arguments.steps,
+        repeats=arguments.repeats,
+        device=arguments.device or "cpu",
+    )
+    return done
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage above it."""
 
@@ -108,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     copying = actions.add_parser("copy", help="copy them into a directory of yours")
     copying.add_argument("directory", nargs="?", type=Path, default=Path("notebooks"))
     copying.set_defaults(command=copy_notebooks)
+    _add_bench(commands)
     return parser
 
 
@@ -139,6 +153,22 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     verify_.add_argument("--json", type=Path, metavar="PATH", help="write it there as well")
     verify_.set_defaults(command=verify)
+
+
+def _add_bench(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    bench_ = commands.add_parser("bench", help="this machine against plain loops, as ratios")
+    option = bench_.add_argument
+    option("--members", nargs="+", type=_count, default=[1, 8, 64], help="default: 1 8 64")
+    option("--steps", type=_count, default=400, help="of each training; default: 400")
+    option("--repeats", type=_count, default=5, help="interleaved; default: 5")
+    option("--device", choices=["cpu", "cuda"], help="where to compute")
+    bench_.set_defaults(command=bench)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:

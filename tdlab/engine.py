@@ -128,5 +128,10 @@ class Engine:
         self._now[-1] = ended
 
 
+def forget() -> None:
+    """Drops all programs, as a new process would have none; compiled ones stay on disk."""
+    _programs.clear()
+
+
 def _filled(leaf: Tensor, missing: int) -> Tensor:
     return torch.cat([leaf, leaf[-1:].expand(missing, *leaf.shape[1:])])

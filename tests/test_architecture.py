@@ -53,7 +53,7 @@ IMPORTS = {
     "explore": "results figures sweep run probes",
     "notebook": "synthetic_tasks studies claims figures results sweep",
     "report": "results",
-    "bench": "synthetic_tasks models losses optimisers schedule run ensemble train sweep studies",
+    "bench": "synthetic_tasks machine models optimisers schedule run engine sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
     " report bench",
     "__main__": "cli",
