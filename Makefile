@@ -11,7 +11,7 @@ help:
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
-	@echo "make bench    training, inference and landscapes against plain loops, as ratios"
+	@echo "make bench    training, inference and landscapes against plain loops and JAX, as ratios"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   rewrite the sources the way 'make lint' wants them"
 	@echo "make clean    remove what the targets above have made, .venv included"
@@ -32,7 +32,8 @@ slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -m slow
 
 bench: $(INSTALLED)
-	@$(BIN)/python tests/benchmarks/training.py
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/tdlab bench
 	@$(BIN)/python tests/benchmarks/inference.py
 	@$(BIN)/python tests/benchmarks/kernels.py
 

@@ -191,3 +191,11 @@ def test_normals_are_standard_normal():
 def test_normals_in_single_precision_are_the_rounded_double_ones():
     key = stream(3, "init")
     assert normals(key, (99,)).equal(normals(key, (99,), torch.float64).float())
+
+
+def test_a_key_on_the_host_is_folded_as_keys_in_tensors_are():
+    keys = torch.stack([key_of(seed) for seed in (0, 7, 2**40 + 3, 2**63 - 1)])
+    for number in (0, 5, 2**32 - 1):
+        together = fold(keys, number)
+        assert torch.stack([fold(key, number) for key in keys]).equal(together)
+        assert torch.func.vmap(lambda key, number=number: fold(key, number))(keys).equal(together)
