@@ -99,7 +99,10 @@ def start(runs: Sequence[Run], device: torch.device, params: Params | None = Non
     if params is not None:
         _require_same_shapes(made, params)
         made = params
-    params = {name: leaf.to(device, runs[0].torch_dtype) for name, leaf in made.items()}
+    # Compiled programs take it for granted that numbers lie one after the other.
+    params = {
+        name: leaf.to(device, runs[0].torch_dtype).contiguous() for name, leaf in made.items()
+    }
     for run in runs:
         if set(run.moving) - set(params) or not run.moving:
             raise ValueError(

@@ -7,6 +7,7 @@ turns; ``ctypes`` lets it go. The functions are those of ``aoti_runtime/interfac
 import ctypes
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
@@ -29,10 +30,8 @@ class Library:
         create = self._library.AOTInductorModelContainerCreateWithDevice
         create.argtypes = [POINTER(c_void_p), c_size_t, c_char_p, c_char_p]
         self._check(create(byref(self._program), threads, b"cpu", None))
-        count = c_size_t()
-        number = self._library.AOTInductorModelContainerGetNumOutputs
-        self._check(number(self._program, byref(count)))
-        self._outputs = count.value
+        self._inputs = self._number("Inputs")
+        self._outputs = self._number("Outputs")
         self._run = self._library.AOTInductorModelContainerRun
         tensors = POINTER(c_void_p)
         self._run.argtypes = [
@@ -42,14 +41,21 @@ class Library:
 
     def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """What the program makes of these tensors."""
-        given = [
-            _address(handle) for handle in _handles(list(leaves))
-        ]  # the library takes them over
+        if len(leaves) != self._inputs:
+            raise ValueError(f"{len(leaves)} tensors, but the program takes {self._inputs}")
+        # The library takes the tensors over, and hands over those that it makes.
+        given = [_address(handle) for handle in _handles(list(leaves))]
         inputs, outputs = (c_void_p * len(given))(*given), (c_void_p * self._outputs)()
         self._check(
             self._run(self._program, inputs, len(given), outputs, self._outputs, None, None)
         )
         return _tensors([_capsule(handle, None, None) for handle in outputs])
+
+    def _number(self, what: str) -> int:
+        count = c_size_t()
+        number = getattr(self._library, f"AOTInductorModelContainerGetNum{what}")
+        self._check(number(self._program, byref(count)))
+        return count.value
 
     def _check(self, failed: int) -> None:
         if failed:
@@ -67,8 +73,9 @@ def build(
         NotImplementedError: for a graph with an operation that C cannot call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    exported = torch.export.export(graph, tuple(examples))
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its own structures
+        exported = torch.export.export(graph, tuple(examples))
         package = torch._inductor.aoti_compile_and_package(
             exported, package_path=f"{directory}/program.pt2", inductor_configs=dict(options)
         )
@@ -80,9 +87,15 @@ def build(
                     f"an operation of this program has no function in C: {parts.read(others[0])!r}"
                 )
             Path(parts.extract(library, directory)).replace(path)
-    by_age = sorted(path.parent.glob("*.so"), key=lambda kept: kept.stat().st_mtime)
-    for old in by_age[:-_KEPT]:
+    for old in sorted(path.parent.glob("*.so"), key=_last_used)[:-_KEPT]:
         old.unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has removed it
+        return 0.0
 
 
 _handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors

@@ -43,7 +43,8 @@ class Traced:
     """What ``function`` does with arguments of the shapes of ``examples``, as a program."""
 
     def __init__(self, function: Callable[..., Any], *examples: Any) -> None:
-        self._examples = tree_leaves(examples)
+        # Each is a tensor of its own: one that stands for two arguments would make them one.
+        self._examples = [leaf.detach() for leaf in tree_leaves(examples)]
         of_leaves = direct(function, *examples)
         with _one_at_a_time:
             self._graph = make_fx(lambda *leaves: of_leaves(leaves))(*self._examples)
@@ -56,17 +57,16 @@ class Traced:
 
     @property
     def most_bytes(self) -> int:
-        """The most that its arguments and what it computes take at once, views not counted."""
+        """The most that its arguments and what it computes take at once."""
         last: dict[Node, int] = {}
         for place, node in enumerate(self._graph.graph.nodes):
-            last |= dict.fromkeys([node, *node.all_input_nodes], place)
+            last |= dict.fromkeys(map(_held, (node, *node.all_input_nodes)), place)
         now = most = 0
         for place, node in enumerate(self._graph.graph.nodes):
             now += _bytes(node)
             most = max(most, now)
-            now -= sum(
-                _bytes(each) for each in (node, *node.all_input_nodes) if last[each] == place
-            )
+            held = {_held(each) for each in (node, *node.all_input_nodes)}
+            now -= sum(_bytes(each) for each in held if last[each] == place)
         return most
 
     def compiled(self, once: int) -> Program:
@@ -84,14 +84,18 @@ class Traced:
         options = _OPTIONS | {"realize_opcount_threshold": once}
         path = programs() / f"{self._key(options)}.so"
         with _one_at_a_time:
-            if not path.exists():
+            try:
+                return _loaded(path)
+            except OSError:  # it is not there, or cannot be read
                 build(path, self._graph, self._examples, options)
-            path.touch()  # those unused for longest go first
-            return Library(path)
+                return _loaded(path)
 
     def _key(self, options: Mapping[str, object]) -> str:
         """A hash of all that the machine code is made of."""
-        constants = [(name, leaf.tolist()) for name, leaf in self._graph.named_buffers()]
+        constants = [
+            (name, leaf.dtype, leaf.shape, leaf.tolist())
+            for name, leaf in self._graph.named_buffers()
+        ]
         shapes = [(leaf.dtype, leaf.shape, leaf.stride()) for leaf in self._examples]
         where = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         made_of = (self._graph.code, constants, shapes, where, options)
@@ -107,11 +111,24 @@ class Traced:
         return run
 
 
+def _held(node: Node) -> Node:
+    """What a result keeps in memory: itself, or what it is a view of."""
+    while isinstance(node.target, OpOverload) and node.target.is_view:
+        node = node.all_input_nodes[0]
+    return node
+
+
 def _bytes(node: Node) -> int:
     """What the result of an operation takes; a view takes nothing."""
     made = node.meta.get("val")
-    views = isinstance(node.target, OpOverload) and node.target.is_view
-    return made.numel() * made.element_size() if isinstance(made, Tensor) and not views else 0
+    if not isinstance(made, Tensor) or _held(node) is not node:
+        return 0
+    return made.numel() * made.element_size()
+
+
+def _loaded(path: Path) -> Library:
+    os.utime(path)  # those unused for longest go first
+    return Library(path)
 
 
 def programs() -> Path:
