@@ -61,7 +61,7 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
 def test_the_readme_has_the_blocks_that_are_looked_for():
     assert len(PYTHON) == 6
     assert len(TDLAB) >= 4
-    assert {line.split()[1] for line in TDLAB} == {"report", "verify", "notebooks"}
+    assert {line.split()[1] for line in TDLAB} == {"report", "verify", "notebooks", "bench"}
     assert {"make report", "make test"} <= set(MAKE)
 
 
@@ -78,7 +78,7 @@ def test_every_command_line_parses_and_names_what_there_is(line, monkeypatch):
         pages = plan(arguments.notebooks, given, grid=grid, preset=arguments.preset, device=None)
         assert pages
         cli._check_settings(pages)
-    else:
+    elif arguments.command is not cli.bench:
         assert arguments.command is cli.copy_notebooks
         assert notebooks.available()
 
