@@ -79,6 +79,11 @@ class Run:
         return 0 if self.after is None else self.after.earlier_steps + self.after.steps
 
     @property
+    def numbers(self) -> int:
+        """How many numbers there are in the prompts of all steps."""
+        return self.steps * self.batch * self.task.columns * self.task.token_width
+
+    @property
     def id(self) -> str:
         """Twelve hexadecimal digits of a hash of all that fixes the trajectory."""
         return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -95,6 +95,8 @@ def trained(
         its_path = _faster_path([runs[place] for place in group]) if path == "auto" else path
         size = len(group) if observe else _size(group, runs[group[0]], its_path, threads, limit)
         groups += [(group[at : at + size], its_path) for at in range(0, len(group), size)]
+    # The longest first, so that no thread is left alone with it in the end.
+    groups.sort(key=lambda each: -sum(runs[place].numbers for place in each[0]))
     with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
         trainings = [
             Training(

@@ -188,6 +188,5 @@ def available(device: str) -> torch.device:
 
 def faster_path(runs: Sequence[Run]) -> str:
     """Compiled where the work is long enough to pay for the compiler, and there is one."""
-    columns = sum(run.steps * run.batch * run.task.columns for run in runs)
-    long_enough = columns * runs[0].task.token_width >= _COMPILE_PAYS
+    long_enough = sum(run.numbers for run in runs) >= _COMPILE_PAYS
     return "compiled" if long_enough and shutil.which("g++") else "eager"

@@ -1,6 +1,6 @@
 """What the tables of a study are measured on: results that are trained once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from tdlab.run import Run
@@ -8,6 +8,7 @@ from tdlab.sweep import Trained, finished, trained
 from tdlab.train import available
 
 S = TypeVar("S")
+K = TypeVar("K")
 
 
 class Measurements(Generic[S]):
@@ -30,6 +31,11 @@ class Measurements(Generic[S]):
         results = trained(list(missing.values()), device=self._device)
         self._trained |= zip(missing, results, strict=True)
         return finished([self._trained[key] for key in keys])
+
+    def by_point(self, runs: Mapping[K, Sequence[Run]]) -> dict[K, list[Trained]]:
+        """The results at each point; those of all points are trained together."""
+        self.results([run for each in runs.values() for run in each])
+        return {point: self.results(each) for point, each in runs.items()}
 
     @property
     def diverged(self) -> list[Run]:

@@ -302,9 +302,10 @@ def test_the_path_is_decided_for_a_program_and_not_for_each_part_of_it(monkeypat
     monkeypatch.setattr(train, "_COMPILE_PAYS", 50 * NUMBERS)
     many = [replace(RUN, seed=seed) for seed in range(5)]  # 50 steps in all, at most 20 in a part
     few = [replace(RUN, seed=seed, steps=9) for seed in range(5)]
-    trained([*many, *few])
-    sizes = [2, 2, 1]
-    assert paths == [("compiled", n, 10) for n in sizes] + [("eager", n, 9) for n in sizes]
+    trained([*few, *many])
+    longest_first = [(2, 10), (2, 10), (2, 9), (2, 9), (1, 10), (1, 9)]
+    path = {10: "compiled", 9: "eager"}
+    assert paths == [(path[steps], size, steps) for size, steps in longest_first]
 
 
 def test_small_members_are_compiled_for_their_steps_and_not_for_their_number(monkeypatch, paths):

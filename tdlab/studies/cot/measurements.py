@@ -39,8 +39,7 @@ class Measurements(measurements.Measurements[Setting]):
     @cached_property
     def ablations(self) -> pd.DataFrame:
         """See ``tdlab.studies.cot.ablations``."""
-        runs = ablation_runs(self.setting)
-        return ablations(self.setting, {name: self.results(each) for name, each in runs.items()})
+        return ablations(self.setting, self.by_point(ablation_runs(self.setting)))
 
     @cached_property
     def attention(self) -> pd.DataFrame:
@@ -50,8 +49,7 @@ class Measurements(measurements.Measurements[Setting]):
     @cached_property
     def rates(self) -> pd.DataFrame:
         """See ``tdlab.studies.cot.rates``."""
-        results = {point: self.results(runs) for point, runs in rate_runs(self.setting).items()}
-        return rates(self.setting, results)
+        return rates(self.setting, self.by_point(rate_runs(self.setting)))
 
     @cached_property
     def chain_errors(self) -> pd.DataFrame:

@@ -31,14 +31,13 @@ class Measurements(measurements.Measurements[Setting]):
     def coverage(self) -> pd.DataFrame:
         """See ``tdlab.studies.icl.coverage``."""
         tasks = coverage_tasks(self.setting)
-        results = {name: self.results(self.setting.runs(task)) for name, task in tasks.items()}
-        return coverage(self.setting, results)
+        runs = {name: self.setting.runs(task) for name, task in tasks.items()}
+        return coverage(self.setting, self.by_point(runs))
 
     @cached_property
     def step_sizes(self) -> pd.DataFrame:
         """See ``tdlab.studies.icl.step_sizes``."""
-        results = {lr: self.results(runs) for lr, runs in step_size_runs(self.setting).items()}
-        return step_sizes(self.setting, results)
+        return step_sizes(self.setting, self.by_point(step_size_runs(self.setting)))
 
     @cached_property
     def shift(self) -> pd.DataFrame:

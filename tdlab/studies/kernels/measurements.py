@@ -1,13 +1,11 @@
 """The tables of one setting, each measured once and only when it is asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
 
 import pandas as pd
 
-from tdlab.run import Run
 from tdlab.studies import measurements
 from tdlab.studies.kernels.basins import query_only, query_runs, scalar, scalar_runs
 from tdlab.studies.kernels.classification import classification, classification_runs
@@ -16,16 +14,9 @@ from tdlab.studies.kernels.landscape import curvature, stage_runs, surfaces, var
 from tdlab.studies.kernels.setting import STAGE_ONE, Setting
 from tdlab.sweep import Trained
 
-K = TypeVar("K")
-
 
 class Measurements(measurements.Measurements[Setting]):
     """What claims are judged by."""
-
-    def by_point(self, runs: Mapping[K, Sequence[Run]]) -> dict[K, list[Trained]]:
-        """The results at each point; those of all points are trained together."""
-        self.results([run for each in runs.values() for run in each])
-        return {point: self.results(each) for point, each in runs.items()}
 
     @property
     def stages(self) -> dict[str, list[Trained]]:
