@@ -13,7 +13,7 @@ Coordinates are another orthonormal basis of all that the tokens span, so whatev
 every such basis, gradient descent above all, may take place in them.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,12 +22,13 @@ from synthetic_tasks.task import Task, World
 
 
 class Coded(NamedTuple):
-    """A batch in atoms, without what no model may see."""
+    """A batch in atoms."""
 
     atom: Int[Tensor, "s *b n"]  # different ones in each token
     weight: Float[Tensor, "s *b n"]  # 0 for an atom that the token does not have
     mask: Bool[Tensor, "*b n"]  # as in ``Batch``
     target: Float[Tensor, "..."]
+    latent: Any  # as in ``Batch``
 
 
 @runtime_checkable

@@ -154,6 +154,7 @@ class Reasoning:
             weight=(part != NOTHING).to(target.dtype),
             mask=latent.step != NOTHING,
             target=target,
+            latent=latent,
         )
 
     def _facts(

@@ -239,15 +239,15 @@ class OutOfDomain:
 def draw(world: World, uniforms: Float[Tensor, "b u"]) -> Batch:
     """Prompts of any world of this family; tasks and labels are balanced in expectation."""
     facts = _facts(world, uniforms)
-    pattern, k = facts.pattern.long(), facts.irrelevant.long()
-    x = torch.addcmul(world.relevant[pattern], facts.kappa[..., None], world.irrelevant[k])
+    latent = facts.latent
+    k = facts.irrelevant.long()
+    x = torch.addcmul(world.relevant[latent.pattern], facts.kappa[..., None], world.irrelevant[k])
     y = torch.nn.functional.pad(facts.label, (0, 1))[..., None] * world.label
-    relevant = pattern[:, :-1] == pattern[:, -1:]
     return Batch(
         prompt=torch.cat([x, y], dim=-1),
-        mask=torch.ones_like(pattern, dtype=torch.bool),
+        mask=torch.ones_like(latent.pattern, dtype=torch.bool),
         target=facts.target,
-        latent=Latent(facts.task, pattern, facts.label, relevant),
+        latent=latent,
     )
 
 
@@ -271,6 +271,7 @@ def code(world: World, uniforms: Float[Tensor, "b u"]) -> Coded:
         weight=torch.stack([beta.expand(q.shape), facts.kappa * beta, label]),
         mask=torch.ones_like(q, dtype=torch.bool),
         target=facts.target,
+        latent=facts.latent,
     )
 
 
@@ -288,6 +289,11 @@ class _Facts(NamedTuple):
     irrelevant: Float[Tensor, "b n"]
     kappa: Float[Tensor, "b n"]
     target: Float[Tensor, " b"]
+
+    @property
+    def latent(self) -> Latent:
+        pattern = self.pattern.long()
+        return Latent(self.task, pattern, self.label, pattern[:, :-1] == pattern[:, -1:])
 
 
 def _facts(world: World, uniforms: Float[Tensor, "b u"]) -> _Facts:

@@ -1,12 +1,13 @@
 """Orthogonal pattern dictionaries, and out-of-domain mixtures with a chosen coefficient sum."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from synthetic_tasks.threefry import normals, uniforms
+from synthetic_tasks.threefry import is_plain, normals, uniforms
 
 
 def dictionary(key: Int[Tensor, " 2"], count: int, width: int, norm: float) -> Float[Tensor, "j d"]:
@@ -73,6 +74,16 @@ def random_pairs(key: Int[Tensor, " 2"], count: int) -> Int[Tensor, "o 2"]:
 
 
 def _orthogonal(key: Int[Tensor, " 2"], width: int) -> Float[Tensor, "d d"]:
-    """A Haar-distributed orthogonal matrix: QR of a Gaussian one, with the signs of R taken out."""
+    """A Haar-distributed orthogonal matrix."""
+    return _known(tuple(key.tolist()), width).clone() if is_plain(key) else _haar(key, width)
+
+
+@lru_cache(maxsize=256)  # (ours) many tasks share the patterns of their seeds
+def _known(key: tuple[int, ...], width: int) -> Float[Tensor, "d d"]:
+    return _haar(torch.tensor(key), width)
+
+
+def _haar(key: Int[Tensor, " 2"], width: int) -> Float[Tensor, "d d"]:
+    """QR of a Gaussian matrix, with the signs of R taken out."""
     q, r = torch.linalg.qr(normals(key, (width, width), torch.float64))
     return q * r.diagonal().sign()

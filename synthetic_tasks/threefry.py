@@ -39,7 +39,7 @@ def key_of(seed: int) -> Int[Tensor, " 2"]:
 
 def fold(key: Int[Tensor, "*k 2"], number: int | Int[Tensor, "*k"]) -> Int[Tensor, "*k 2"]:
     """A new key for each (key, number); numbers lie in [0, 2**32)."""
-    if isinstance(number, int) and _is_plain(key):
+    if isinstance(number, int) and is_plain(key):
         return torch.tensor(_words(key.tolist(), number))
     number = torch.as_tensor(number, dtype=torch.int64, device=key.device)
     return torch.stack(
@@ -123,7 +123,7 @@ def _words(key: Sequence[int], number: int) -> tuple[int, int]:
     return _twenty_rounds(first_key, second_key, number, 0, plus)
 
 
-def _is_plain(key: Tensor) -> bool:
+def is_plain(key: Tensor) -> bool:
     """Whether this is one key in the memory of this machine, and no stand-in for many of them."""
     stands_in = torch._C._functorch.is_functorch_wrapped_tensor(key)
     return key.ndim == 1 and key.device.type == "cpu" and type(key) is Tensor and not stands_in

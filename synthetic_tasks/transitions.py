@@ -49,6 +49,11 @@ class Transitions:
         """M', the number of patterns."""
         return len(self.matrices[0])
 
+    @property
+    def in_program(self) -> tuple[int, int]:
+        """What a program knows of them: their numbers are in the world of each member."""
+        return self.steps, self.patterns
+
     @cached_property
     def stepwise(self) -> Float[np.ndarray, "k j j"]:
         """The matrices as one array."""

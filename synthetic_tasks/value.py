@@ -72,6 +72,9 @@ def canonical(item: Any) -> Any:
 def program(item: Any) -> Any:
     """A hashable key that two values share exactly when they may be members of one ensemble."""
     if is_dataclass(item):
+        # A value whose numbers all reach the program in tensors says what else there is to it.
+        if hasattr(item, "in_program"):
+            return (type(item), item.in_program)
         loose = varying(item)
         parts = tuple(
             (field.name, program(getattr(item, field.name)))

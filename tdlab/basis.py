@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
 
-from synthetic_tasks.atoms import Atomic
-from synthetic_tasks.task import World
-from tdlab.models import LinearInTokens, Params
+from synthetic_tasks.atoms import Atomic, Coded, coordinates
+from synthetic_tasks.task import Batch, Task, World
+from tdlab.models import LinearInTokens, Model, Params
 from tdlab.run import Run
 
 _VECTOR = 16  # numbers that the widest registers hold
@@ -26,14 +26,22 @@ Change = Callable[[Params], Params]
 
 def in_coordinates(run: Run) -> tuple[Atomic, LinearInTokens] | None:
     """The task and the model of members that train in coordinates; ``None`` for others."""
-    task, model = run.task, run.model
+    return have_coordinates(run.task, run.model) if run.optimiser.isometric else None
+
+
+def have_coordinates(task: Task, model: Model) -> tuple[Atomic, LinearInTokens] | None:
+    """The two, if this model need not see the tokens of this task's prompts."""
     # What a class says of its coordinates need not be true of one derived from it.
-    known = "code" in vars(type(task)) and "of_coordinates" in vars(type(model))
-    if known and run.optimiser.isometric:
+    if "code" in vars(type(task)) and "of_coordinates" in vars(type(model)):
         assert isinstance(task, Atomic)
         assert isinstance(model, LinearInTokens)
         return task, model
     return None
+
+
+def written(coded: Coded, atoms: Float[Tensor, "a d"]) -> Batch:
+    """The batch that a model of coordinates sees."""
+    return Batch(coordinates(coded, len(atoms)), coded.mask, coded.target, coded.latent)
 
 
 def atoms(task: Atomic, world: World) -> Float[Tensor, "a d"]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
-from synthetic_tasks.atoms import Coded, coordinates
+from synthetic_tasks.atoms import Coded
 from synthetic_tasks.task import Batch, Task, World, cast
 from synthetic_tasks.threefry import fold, stream, uniforms
 from synthetic_tasks.value import varying
-from tdlab.basis import atoms, in_coordinates
+from tdlab.basis import atoms, in_coordinates, written
 from tdlab.losses import LOSSES
 from tdlab.models import Params, over_prompts, stacked
 from tdlab.optimisers import State
@@ -178,7 +178,7 @@ def draw(run: Run, axes: Data) -> Draw:
 
     def one(data: Data, block: Float[Tensor, "b u"]) -> Drawn:
         if pair is not None:
-            return pair[0].code(data.world, block)
+            return pair[0].code(data.world, block)._replace(latent=())
         return run.task.draw(data.world, block)._replace(latent=())
 
     over_steps = vmap(vmap(one, (axes, 0)), (None, 0))
@@ -220,8 +220,7 @@ def learn(run: Run, axes: Data, names: Sequence[str]) -> Learn:
 def _batch(run: Run, data: Data, drawn: Drawn) -> Batch:
     pair = in_coordinates(run)
     if pair is not None and isinstance(drawn, Coded):
-        width = len(atoms(pair[0], data.world))
-        return Batch(coordinates(drawn, width), drawn.mask, drawn.target, ())
+        return written(drawn, atoms(pair[0], data.world))
     if isinstance(drawn, Batch):
         return drawn
     return run.task.draw(data.world, data.key.new_empty((run.batch, 0), dtype=run.torch_dtype))

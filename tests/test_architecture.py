@@ -46,8 +46,8 @@ IMPORTS = {
     "sweep": "synthetic_tasks models schedule run engine memory train store progress",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
-    "studies": "synthetic_tasks machine theory losses models optimisers schedule run ensemble train"
-    " sweep probes baselines statistics results",
+    "studies": "synthetic_tasks machine theory losses models optimisers schedule run basis ensemble"
+    " train sweep probes baselines statistics results",
     "claims": "synthetic_tasks studies theory statistics results",
     "figures": "results",
     "explore": "results figures sweep run probes",

@@ -50,8 +50,8 @@ class Head(ABC):
         """The trace of one prompt."""
         return self.answer(params, prompt[:-1], prompt[-1:], mask[:-1])
 
-    # Rows times matrices, for the reason given in one_layer; that the row is a matrix of one row
-    # keeps a context that many chains share from being copied for each of them.
+    # Rows times matrices, and a query of its own, for the reasons given in one_layer; that the row
+    # is a matrix of one row keeps a context that many chains share from being copied for each.
     def answer(
         self,
         params: Params,
@@ -64,7 +64,7 @@ class Head(ABC):
         Returns:
             The trace; ``mask`` is that of the context, a chain has no padding.
         """
-        earlier, wanted = chain[:-1], self.wanted(params, chain[-1:])
+        earlier, wanted = chain[:-1], self.wanted(params, chain[-1:].clone())
         scores = (wanted @ context.T).masked_fill(~mask, -math.inf)
         if len(earlier):
             scores = torch.cat([scores, wanted @ earlier.T], dim=-1)

@@ -88,12 +88,13 @@ class OneLayer:
     # torch makes one batched product of each, where einsum makes one per prompt (half the speed).
     # What differs between prompts stands on the right, as row times matrix: a batch of matrices
     # times columns takes up to ten times longer, and so does its gradient. Two matrices that meet
-    # are multiplied first: that is once a member instead of once a prompt.
+    # are multiplied first: that is once a member instead of once a prompt. The query is copied out
+    # of its prompt: where rows lie apart in memory, torch copies the matrix for each row instead.
     def forward(
         self, params: Params, prompt: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]
     ) -> Trace:
         """The trace of one prompt."""
-        context, query = prompt[:-1], prompt[-1]
+        context, query = prompt[:-1], prompt[-1].clone()
         # (W_K p_i)^T (W_Q p_query) = p_i^T W_K^T W_Q p_query: one product with W_K instead of l.
         scores = (query @ (params["W_Q"].T @ params["W_K"])) @ context.T
         attention = scores.masked_fill(~mask[:-1], -math.inf).softmax(-1)

@@ -1,49 +1,30 @@
-"""Trained members on prompts of their own: drawn in blocks, run, reduced to numbers a prompt."""
+"""Trained members on prompts of their own, reduced to numbers a prompt."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils._pytree import tree_map
 
 from synthetic_tasks import Batch, Task
 from synthetic_tasks.task import World
-from synthetic_tasks.threefry import fold, uniforms
-from tdlab.ensemble import Worlds, keys, worlds
+from synthetic_tasks.value import program
+from tdlab.basis import atoms, have_coordinates, written
 from tdlab.losses import hinge, zero_one
 from tdlab.machine import side_by_side
 from tdlab.models import Params, over_prompts
 from tdlab.probes import concentration, entropy
 from tdlab.run import Run
+from tdlab.studies.prompts import NUMBERS, Draw, block_of, blocks, numbers_of, worlds
 
-# (ours) Numbers that are held at once, in prompts and uniforms: few enough for a processor's cache.
-_NUMBERS = 1 << 21
-_PROMPTS = 256  # (ours) of one member
+_TOGETHER = 8  # (ours) variants whose numbers are still held in a processor's cache
 
 # What is measured on the prompts of one member: numbers by their name, the prompt their last axis.
 Measure = Callable[[Params, World, Batch], dict[str, Tensor]]
-
-
-def prompts(
-    tasks: Sequence[Task],
-    runs: Sequence[Run],
-    size: int,
-    device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
-    """Blocks of ``size`` prompts for each run, from its own world and evaluation stream.
-
-    ``tasks`` holds one task a run: the task it was trained on, or one shifted from it. The prompts
-    are those that ``synthetic_tasks.sample`` draws for the run's seed: they depend neither on the
-    model, nor on who else is evaluated, nor on the size of a block. The last block is filled up to
-    what the task needs for a balanced batch.
-
-    Yields:
-        Batches with leading axes member, prompt in every leaf.
-    """
-    yield from _blocks(tasks[0], runs, _worlds(tasks, runs, device), size)
 
 
 def evaluate(
@@ -55,17 +36,35 @@ def evaluate(
 ) -> dict[str, Tensor]:
     """What ``measure`` says of the traces of every variant of the members' parameters.
 
+    Where task and model allow it, prompts are in coordinates, those that ``measure`` sees as well.
+
     Returns:
         As ``measured`` does.
     """
     model = runs[0].model
-    return measured(
-        runs,
-        variants,
-        tasks,
-        size,
-        lambda params, _, batch: measure(over_prompts(model, params, batch), batch),
-    )
+
+    def of_program(alike: list[Task]) -> dict[str, Tensor]:
+        pair = have_coordinates(alike[0], model)
+
+        def found(params: Params, world: World, batch: Batch) -> dict[str, Tensor]:
+            if pair is not None:
+                params = pair[1].of_coordinates(params, atoms(pair[0], world))
+            return measure(over_prompts(model, params, batch), batch)
+
+        if pair is None:
+            return _in_parts(runs, variants, alike, size, found, alike[0].draw)
+        task, _ = pair
+        return _in_parts(
+            runs,
+            variants,
+            alike,
+            size,
+            found,
+            task.code,
+            lambda world, coded: written(coded, atoms(task, world)),
+        )
+
+    return _by_program(tasks, of_program)
 
 
 def measured(
@@ -75,74 +74,118 @@ def measured(
     size: int,
     measure: Measure,
 ) -> dict[str, Tensor]:
-    """What ``measure`` says of every variant of the members' parameters, on the same prompts.
+    """What ``measure`` says of every variant of the members' parameters, on prompts of each task.
 
-    Each variant has leading axis member; ``tasks`` holds one task a run. Members with long prompts
-    are measured a few at a time, so that memory does not grow with their number.
+    Each variant has leading axis member. All variants see the same prompts, and chance is the same
+    in all tasks. Members with long prompts are measured a few at a time, so that memory does not
+    grow with their number.
 
     Returns:
-        Each number by its name, with axes variant, member, and its own, of which prompt is the
-        last.
+        Each number by its name, with axes variant, task, member, and its own, of which prompt is
+        the last.
     """
-    at_once = min(size, _block(tasks[0])) * _size(tasks[0])
-    count = math.ceil(len(runs) * at_once / _NUMBERS)
-    if count > 1:  # as many parts as occupy every thread
-        count = math.ceil(count / torch.get_num_threads()) * torch.get_num_threads()
-    edges = [len(runs) * part // count for part in range(count + 1)]
-    parts = [slice(first, end) for first, end in pairwise(edges) if end > first]
 
-    def part(its: slice) -> dict[str, Tensor]:
-        own = [{name: leaf[its] for name, leaf in params.items()} for params in variants]
-        return _measured(runs[its], own, tasks[its], size, measure)
+    def of_program(alike: list[Task]) -> dict[str, Tensor]:
+        return _in_parts(runs, variants, alike, size, measure, alike[0].draw)
 
-    found = side_by_side(part, parts)
-    return {name: torch.cat([each[name] for each in found], dim=1) for name in found[0]}
+    return _by_program(tasks, of_program)
 
 
-def _measured(
+def _by_program(
+    tasks: Sequence[Task], of_program: Callable[[list[Task]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Numbers of all tasks; those that differ in nothing but scalars are measured together."""
+    groups: dict[Any, list[Task]] = {}
+    for task in dict.fromkeys(tasks):
+        groups.setdefault(program(task), []).append(task)
+    found: dict[Task, dict[str, Tensor]] = {}
+    for alike in groups.values():
+        numbers = of_program(alike)
+        for place, task in enumerate(alike):
+            found[task] = {name: each[:, place] for name, each in numbers.items()}
+    names = found[tasks[0]]
+    return {name: torch.stack([found[task][name] for task in tasks], dim=1) for name in names}
+
+
+class _Bundle(NamedTuple):
+    """Variants that are measured together; leaves have axes variant, member, or all share one."""
+
+    params: Params
+    axes: dict[str, int | None]
+
+    def of_members(self, its: slice, copies: int) -> "_Bundle":
+        """The same of some members, so many copies one after the other."""
+        params = {}
+        for name, leaf in self.params.items():
+            axis = self.axes[name]
+            own = leaf[its] if axis is None else leaf[:, its]
+            params[name] = torch.cat([own] * copies, dim=0 if axis is None else 1)
+        return self._replace(params=params)
+
+    def measured(self, measure: Measure, world: World, batch: Batch) -> dict[str, Tensor]:
+        """Numbers with leading axis variant."""
+        if any(axis == 0 for axis in self.axes.values()):
+            return vmap(measure, (self.axes, None, None))(self.params, world, batch)
+        return {name: each[None] for name, each in measure(self.params, world, batch).items()}
+
+
+def _bundles(variants: Sequence[Params]) -> list[_Bundle]:
+    """What comes of leaves that are the same tensor in all variants is computed once a bundle."""
+    first = variants[0]
+    shared = {name for name in first if all(each[name] is first[name] for each in variants)}
+    # Variants that share nothing gain nothing together, but that each prompt is copied for them.
+    if not shared or len(shared) == len(first):
+        return [_Bundle(each, dict.fromkeys(first)) for each in variants]
+    bundles = []
+    for at in range(0, len(variants), _TOGETHER):
+        its = variants[at : at + _TOGETHER]
+        params = {
+            name: leaf if name in shared else torch.stack([each[name] for each in its])
+            for name, leaf in first.items()
+        }
+        bundles.append(_Bundle(params, {n: None if n in shared else 0 for n in first}))
+    return bundles
+
+
+def _in_parts(
     runs: Sequence[Run],
     variants: Sequence[Params],
     tasks: Sequence[Task],
     size: int,
     measure: Measure,
+    draw: Draw,
+    write: Callable[[World, Any], Batch] = lambda _, batch: batch,
 ) -> dict[str, Tensor]:
-    made = _worlds(tasks, runs, next(iter(variants[0].values())).device)
-    of_members = vmap(measure, (0, made.axes, 0))
-    blocks = [
-        [of_members(params, made.world, batch) for params in variants]
-        for batch in _blocks(tasks[0], runs, made, size)
-    ]
-    return {
-        name: torch.cat(
-            [torch.stack([variant[name] for variant in block]) for block in blocks], dim=-1
-        )[..., :size].cpu()
-        for name in blocks[0][0]
-    }
+    """Numbers on tasks that share a program; ``write`` makes a batch of what ``draw`` says."""
+    at_once = min(size, block_of(tasks)) * numbers_of(tasks)
+    count = math.ceil(len(runs) * at_once / NUMBERS)
+    if count > 1:  # as many parts as occupy every thread
+        count = math.ceil(count / torch.get_num_threads()) * torch.get_num_threads()
+    edges = [len(runs) * part // count for part in range(count + 1)]
+    parts = [slice(first, end) for first, end in pairwise(edges) if end > first]
+    bundles = _bundles(variants)
 
+    def part(its: slice) -> dict[str, Tensor]:
+        own = [bundle.of_members(its, len(tasks)) for bundle in bundles]
+        made = worlds(tasks, runs[its], next(iter(own[0].params.values())).device)
+        world, axes = made.flattened
+        # Of tasks too: one map over both is faster than two.
+        written_ = vmap(write, (axes, 0))
+        of_members = vmap(measure, (0, axes, 0))
+        found: list[dict[str, Tensor]] = []
+        for drawn in blocks(tasks, runs[its], made, size, draw):
+            batch = written_(world, tree_map(lambda leaf: leaf.flatten(0, 1), drawn))
+            each = [bundle.measured(of_members, world, batch) for bundle in own]
+            found.append({name: torch.cat([one[name] for one in each]) for name in each[0]})
+        return {
+            name: torch.cat([block[name] for block in found], dim=-1)[..., :size]
+            .unflatten(1, (len(tasks), -1))
+            .cpu()
+            for name in found[0]
+        }
 
-def _worlds(tasks: Sequence[Task], runs: Sequence[Run], device: torch.device | str) -> Worlds:
-    made = worlds(tasks, [run.seed for run in runs], runs[0].torch_dtype)
-    return made._replace(world=type(made.world)(*(leaf.to(device) for leaf in made.world)))
-
-
-def _blocks(task: Task, runs: Sequence[Run], made: Worlds, size: int) -> Iterator[Batch]:
-    device = next(iter(made.world)).device
-    key = fold(keys([run.seed for run in runs], "evaluation").to(device), 0)
-    total = math.ceil(size / task.balance) * task.balance
-    for first in range(0, total, _block(task)):
-        shape = (min(_block(task), total - first), task.uniforms)
-        block = uniforms(key, shape, runs[0].torch_dtype, skip=first * task.uniforms)
-        yield vmap(task.draw, (made.axes, 0))(made.world, block)
-
-
-def _block(task: Task) -> int:
-    """How many prompts of one member are held at once."""
-    return max(1, min(_PROMPTS, _NUMBERS // _size(task)) // task.balance) * task.balance
-
-
-def _size(task: Task) -> int:
-    """The numbers of one prompt."""
-    return task.columns * task.token_width + task.uniforms
+    found = side_by_side(part, parts)
+    return {name: torch.cat([each[name] for each in found], dim=2) for name in found[0]}
 
 
 def risks(trace: Any, batch: Batch) -> dict[str, Tensor]:

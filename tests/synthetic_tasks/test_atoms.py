@@ -27,6 +27,7 @@ def test_coordinates_times_atoms_are_the_prompt(task):
     torch.testing.assert_close(made, batch.prompt, rtol=0, atol=1e-14)
     assert coded.mask.equal(batch.mask)
     assert coded.target.equal(batch.target)
+    assert all(one.equal(other) for one, other in zip(coded.latent, batch.latent, strict=True))
     assert batch.prompt.norm(dim=-1)[batch.mask].min() > 0.5  # there is something to say
 
 

@@ -532,10 +532,14 @@ def test_every_uniform_that_a_prompt_takes_decides_something(task, count):
         assert not task.draw(world, changed).prompt.equal(task.draw(world, before).prompt)
 
 
-def test_members_may_differ_in_alpha_and_component_and_in_nothing_else():
+def test_members_may_differ_in_alpha_component_and_transitions_of_one_size():
     assert program(replace(TASK, alpha=0.9)) == program(TASK)
     assert program(replace(NOISY, alpha=0.9, component=0.1)) == program(NOISY)
-    others: list[dict[str, Any]] = [{"noise": 0.1}, {"length": 3}, {"transitions": noiseless(3, 4)}]
+    assert NOISY.transitions != noiseless(NOISY.steps, NOISY.patterns)
+    right = replace(NOISY, transitions=noiseless(NOISY.steps, NOISY.patterns))
+    assert program(right) == program(NOISY)
+    smaller = noiseless(NOISY.steps, NOISY.patterns - 1)
+    others: list[dict[str, Any]] = [{"noise": 0.1}, {"length": 3}, {"transitions": smaller}]
     assert all(program(replace(NOISY, **other)) != program(NOISY) for other in others)
     assert isinstance(TASK, Task)
     assert isinstance(NOISY, Task)

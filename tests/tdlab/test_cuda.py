@@ -22,7 +22,8 @@ from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.probes import concentration, entropy
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.studies.evaluation import evaluate, prompts
+from tdlab.studies.evaluation import evaluate
+from tdlab.studies.prompts import prompts
 from tdlab.sweep import final, trained
 from tdlab.train import Ending, Training
 
@@ -129,7 +130,7 @@ def test_members_draw_the_same_batches_on_both_devices(name, dtype):
 
 def test_prompts_of_an_evaluation_are_the_same_on_both_devices():
     runs = ensemble(ONE_LAYER)
-    both = [list(prompts([ICL] * 3, runs, 40, device)) for device in (GPU, CPU)]
+    both = [list(prompts(ICL, runs, 40, device)) for device in (GPU, CPU)]
     assert_close(both[0], both[1], 1e-14)
 
 
@@ -270,7 +271,7 @@ def test_probes_and_evaluation_on_a_gpus_results_are_the_cpus():
     both = []
     for device in (DEVICE, "cpu"):
         params = Engine(runs, torch.device(device), "eager").members.params
-        tasks = [replace(ICL, length=12)] * 3
+        tasks = [replace(ICL, length=12)]
         both.append(evaluate(runs, [params], tasks, 30, measures))
     assert {leaf.device.type for leaf in both[0].values()} == {"cpu"}
     assert_close(both[0], both[1], 1e-12)
@@ -280,7 +281,7 @@ def test_probes_and_evaluation_on_a_gpus_results_are_the_cpus():
 def test_what_a_sweep_on_the_gpu_hands_out_is_evaluated_as_it_is():
     runs = ensemble(ONE_LAYER)
     both = [
-        evaluate(runs, [final(trained(runs, device=device))], [ICL] * 3, 30, measures)
+        evaluate(runs, [final(trained(runs, device=device))], [ICL], 30, measures)
         for device in (DEVICE, "cpu")
     ]
     assert_close(both[0], both[1], 1e-9)

@@ -28,7 +28,7 @@ def ablations(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.
         A tidy table as of ``over_training``, with column ``trained`` (a key of ``ablation_runs``).
     """
     tables = [
-        over_training(setting, each, setting.alpha).assign(trained=trained)
+        over_training(setting, each, [setting.alpha]).assign(trained=trained)
         for trained, each in results.items()
     ]
     return pd.concat(tables, ignore_index=True)

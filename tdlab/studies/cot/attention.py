@@ -79,21 +79,27 @@ def along_chain(setting: Setting, results: Sequence[Trained], task: NoisyReasoni
     Returns:
         A tidy table with columns ``output`` (1 .. K) and ``place``.
     """
+    return along_chains(setting, results, [task])[0]
+
+
+def along_chains(
+    setting: Setting, results: Sequence[Trained], tasks: Sequence[NoisyReasoning]
+) -> list[pd.DataFrame]:
+    """The table ``along_chain`` of each of these tasks."""
     runs = [result.run for result in results]
     measure = _measure(head_of(results))
-    numbers = measured(runs, [final(results)], [task] * len(runs), setting.prompts, measure)
-    shared = {
-        "source": "measured",
-        "step": runs[0].steps,
-        "output": range(1, task.steps + 1),
-        **members(runs),
-    }
-    error = tidy("error", numbers.pop("error")[0].mean(-1), "member output", **shared)
-    masses = [
-        tidy("mass", each[0].mean(-1), "member output", place=place, **shared)
-        for place, each in numbers.items()
-    ]
-    return pd.concat([error, *masses], ignore_index=True)
+    numbers = measured(runs, [final(results)], tasks, setting.prompts, measure)
+    means = {name: each[0].mean(-1) for name, each in numbers.items()}
+    shared = {"source": "measured", "step": runs[0].steps, **members(runs)}
+    tables = []
+    for place, task in enumerate(tasks):
+        its = shared | {"output": range(1, task.steps + 1)}
+        masses = [
+            tidy("mass", means[name][place], "member output", place=name, **its) for name in PLACES
+        ]
+        error = tidy("error", means["error"][place], "member output", **its)
+        tables.append(pd.concat([error, *masses], ignore_index=True))
+    return tables
 
 
 def _measure(head: Head) -> Measure:

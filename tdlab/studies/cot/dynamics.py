@@ -37,15 +37,17 @@ def dynamics(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         A tidy table with columns ``alpha`` (of the prompts: that of training and that of testing)
         and, for a ``mass``, ``place`` (a key of ``PLACES``).
     """
-    tables = []
-    for alpha in dict.fromkeys((setting.alpha, setting.test_alpha)):
-        tables.append(over_training(setting, results, alpha))
+    alphas = list(dict.fromkeys((setting.alpha, setting.test_alpha)))
+    tables = [over_training(setting, results, alphas)]
+    for alpha in alphas:
         tables += _predictions(setting, alpha, results[0].steps[-1])
     return pd.concat(tables, ignore_index=True)
 
 
-def over_training(setting: Setting, results: Sequence[Trained], alpha: float) -> pd.DataFrame:
-    """Squared loss and attention mass at every snapshot, on training prompts of this alpha.
+def over_training(
+    setting: Setting, results: Sequence[Trained], alphas: Sequence[float]
+) -> pd.DataFrame:
+    """Squared loss and attention mass at every snapshot, on training prompts of these alphas.
 
     Returns:
         The measured rows of ``dynamics``.
@@ -53,12 +55,12 @@ def over_training(setting: Setting, results: Sequence[Trained], alpha: float) ->
     runs = [result.run for result in results]
     steps, params = at_each_step(results)
     variants = [{k: v[:, at] for k, v in params.items()} for at in range(len(steps))]
-    tasks = [replace(setting.task, alpha=alpha)] * len(runs)
+    tasks = [replace(setting.task, alpha=alpha) for alpha in alphas]
     numbers = evaluate(runs, variants, tasks, setting.prompts, _loss_and_masses)
-    shared = {"source": "measured", "step": steps, "alpha": alpha, **members(runs)}
-    loss = tidy("loss", numbers.pop("loss").mean(-1), "step member", **shared)
+    shared = {"source": "measured", "step": steps, "alpha": alphas, **members(runs)}
+    loss = tidy("loss", numbers.pop("loss").mean(-1), "step alpha member", **shared)
     masses = [
-        tidy("mass", each.mean(-1), "step member", place=place, **shared)
+        tidy("mass", each.mean(-1), "step alpha member", place=place, **shared)
         for place, each in numbers.items()
     ]
     return pd.concat([loss, *masses], ignore_index=True)

@@ -16,6 +16,7 @@ from synthetic_tasks.noisy_cot import NoisyWorld
 from tdlab.models import Head, Params
 from tdlab.probes import chain_of_thought, final_outputs_only, in_context, mistakes
 from tdlab.results import tidy
+from tdlab.run import Run
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.evaluation import Measure, measured, members
 from tdlab.sweep import Trained, final
@@ -56,13 +57,15 @@ def conditions(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
     Returns:
         A tidy table as of ``errors``, with column ``condition_1`` (holds, fails).
     """
-    tables = [
-        errors(setting, results, setting.test(noise)).assign(
-            condition_1="holds" if noise.condition_1 else "fails"
-        )
-        for noise in (setting.chain_noise, setting.failing_noise)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    kinds = (setting.chain_noise, setting.failing_noise)
+    tables = errors_on(setting, results, [setting.test(noise) for noise in kinds])
+    return pd.concat(
+        [
+            table.assign(condition_1="holds" if noise.condition_1 else "fails")
+            for noise, table in zip(kinds, tables, strict=True)
+        ],
+        ignore_index=True,
+    )
 
 
 def errors(
@@ -78,19 +81,43 @@ def errors(
         ``output``: what is wrong, ``step 1`` .. ``step K``, their ``mean over steps``, or the
         ``final answer``.
     """
+    return errors_on(setting, results, [task], inferences)[0]
+
+
+def errors_on(
+    setting: Setting,
+    results: Sequence[Trained],
+    tasks: Sequence[NoisyReasoning],
+    inferences: tuple[str, ...] = INFERENCES,
+) -> list[pd.DataFrame]:
+    """As ``errors``, of tasks of one length: where they share noise, it is drawn once.
+
+    Returns:
+        The table of each task.
+    """
     runs = [result.run for result in results]
-    lengths = [length for length in setting.lengths if length <= task.length]
+    lengths = [length for length in setting.lengths if length <= tasks[0].length]
     measure = _measure(head_of(results), inferences, lengths)
-    numbers = measured(runs, [final(results)], [task] * len(runs), setting.prompts, measure)
+    numbers = measured(runs, [final(results)], tasks, setting.prompts, measure)
+    means = {name: each[0].mean(-1) for name, each in numbers.items()}
+    return [
+        _tidied(runs, lengths, {name: mean[place] for name, mean in means.items()})
+        for place in range(len(tasks))
+    ]
+
+
+def _tidied(
+    runs: Sequence[Run], lengths: Sequence[int], means: Mapping[str, Tensor]
+) -> pd.DataFrame:
     outputs = {}
-    if CHAIN in inferences:
-        steps = numbers[CHAIN][0].mean(-1)  # (member, length, step)
+    if CHAIN in means:
+        steps = means[CHAIN]  # (member, length, step)
         outputs[CHAIN, MEAN] = steps.mean(-1)
-        outputs[CHAIN, FINAL] = steps[..., -1]
-        for k in range(task.steps):
+        for k in range(steps.shape[-1]):
             outputs[CHAIN, f"step {k + 1}"] = steps[..., k]
-    if IN_CONTEXT in inferences:
-        outputs[IN_CONTEXT, FINAL] = numbers[IN_CONTEXT][0].mean(-1)
+        outputs[CHAIN, FINAL] = steps[..., -1]
+    if IN_CONTEXT in means:
+        outputs[IN_CONTEXT, FINAL] = means[IN_CONTEXT]
     return pd.concat(
         [
             tidy(
@@ -117,15 +144,13 @@ def _grids(
     inference: str,
 ) -> pd.DataFrame:
     """One curve for each task; a task that stands in several grids is measured once."""
-    known: dict[NoisyReasoning, pd.DataFrame] = {}
+    every = list(dict.fromkeys(task for tasks in grids.values() for task in tasks.values()))
+    found = dict(zip(every, errors_on(setting, results, every, (inference,)), strict=True))
     tables = []
     for varied, tasks in grids.items():
         for at, task in tasks.items():
-            if task not in known:
-                known[task] = errors(setting, results, task, (inference,))
-            measured_ = known[task]
             predicted = _predictions(setting, task, inference)
-            tables.append(pd.concat([measured_, predicted]).assign(varied=varied, at=at))
+            tables.append(pd.concat([found[task], predicted]).assign(varied=varied, at=at))
     return pd.concat(tables, ignore_index=True)
 
 

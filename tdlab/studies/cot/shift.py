@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tdlab.results import tidy
-from tdlab.studies.cot.attention import along_chain
+from tdlab.studies.cot.attention import along_chains
 from tdlab.studies.cot.setting import Setting
 from tdlab.sweep import Trained
 from tdlab.theory import li2025
@@ -26,9 +26,9 @@ def shift(setting: Setting, wide: Sequence[Trained]) -> pd.DataFrame:
     """
     tasks = {("component", x): setting.shifted(x, 0.0) for x in COMPONENTS}
     tasks |= {("noise", x): setting.shifted(1.0, x) for x in NOISES}
+    found = along_chains(setting, wide, list(tasks.values()))
     tables = [
-        along_chain(setting, wide, task).assign(varied=varied, at=at)
-        for (varied, at), task in tasks.items()
+        table.assign(varied=varied, at=at) for (varied, at), table in zip(tasks, found, strict=True)
     ]
     limit = [
         tidy("error", li2025.limit_error(), "", source="theory", varied=varied, at=at)

@@ -13,8 +13,9 @@ from tdlab.baselines import bayes_optimal, bayes_risk, classical
 from tdlab.losses import zero_one
 from tdlab.models import over_members
 from tdlab.results import tidy
-from tdlab.studies.evaluation import members, prompts
+from tdlab.studies.evaluation import members
 from tdlab.studies.icl.setting import Setting
+from tdlab.studies.prompts import prompts
 from tdlab.sweep import Trained, final
 
 ALPHAS = (0.6, 0.8)  # of the test prompts
@@ -47,7 +48,7 @@ def _table(
 ) -> pd.DataFrame:
     runs = [result.run for result in results]
     size = math.ceil(setting.classical_prompts / len(runs))
-    blocks = list(prompts([task] * len(runs), runs, size))
+    blocks = list(prompts(task, runs, size))
     errors: dict[str, list[Tensor]] = {}
     for batch in blocks:
         trace = over_members(runs[0].model, final(results), batch)

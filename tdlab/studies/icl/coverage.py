@@ -65,13 +65,12 @@ def unseen_by_all(setting: Setting) -> InContextClassification:
 
 def _risk(setting: Setting, left_out: str, results: Sequence[Trained]) -> pd.DataFrame:
     runs = [result.run for result in results]
-    unseen = [unseen_by_all(setting)] * len(runs)
-    numbers = evaluate(runs, [final(results)], unseen, setting.prompts, risks)
+    numbers = evaluate(runs, [final(results)], [unseen_by_all(setting)], setting.prompts, risks)
     return pd.concat(
         [
             tidy(
                 name,
-                each[0].mean(-1),
+                each[0, 0].mean(-1),
                 "member",
                 source="measured",
                 step=setting.steps,

@@ -29,11 +29,11 @@ def dynamics(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
     variants = [{k: v[:, at] for k, v in params.items()} for at in range(len(steps))]
     tables = []
     for name, task in (("trained", setting.task), ("unseen", setting.task.on_unseen())):
-        numbers = evaluate(runs, variants, [task] * len(runs), setting.prompts, risks_and_attention)
+        numbers = evaluate(runs, variants, [task], setting.prompts, risks_and_attention)
         tables += [
             tidy(
                 quantity,
-                each.mean(-1),
+                each[:, 0].mean(-1),
                 "step member",
                 source="measured",
                 step=steps,

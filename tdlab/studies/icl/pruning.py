@@ -1,6 +1,6 @@
 """What pruning costs: neurons by norm, in three orders, and attention matrices entry by entry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,11 @@ def pruning(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         for fraction in FRACTIONS
     }
     variants["all small", float("nan")] = pruned(params, "W_O", large)
-    tables = [_at_alpha(setting, results, variants, large, alpha) for alpha in ALPHAS]
+    numbers = _evaluate(setting, results, list(variants.values()), ALPHAS)
+    tables = []
+    for place, alpha in enumerate(ALPHAS):
+        its = {name: each[:, place] for name, each in numbers.items()}
+        tables.append(_at_alpha(setting, results, list(variants), its, large, alpha))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -62,12 +66,12 @@ def attention_pruning(setting: Setting, results: Sequence[Trained]) -> pd.DataFr
     }
     tables = []
     runs = [result.run for result in results]
-    numbers = _evaluate(setting, results, list(variants.values()), setting.alpha)
+    numbers = _evaluate(setting, results, list(variants.values()), [setting.alpha])
     for place, (name, fraction) in enumerate(variants):
         tables += [
             tidy(
                 quantity,
-                each[place].mean(-1),
+                each[place, 0].mean(-1),
                 "member",
                 source="measured",
                 step=setting.steps,
@@ -100,12 +104,12 @@ def _kept(params: Params, fraction: float, order: str, results: Sequence[Trained
 def _at_alpha(
     setting: Setting,
     results: Sequence[Trained],
-    variants: dict[tuple[str, float], Params],
+    variants: Sequence[tuple[str, float]],
+    numbers: Mapping[str, Tensor],
     large: Tensor,
     alpha: float,
 ) -> pd.DataFrame:
     runs = [result.run for result in results]
-    numbers = _evaluate(setting, results, list(variants.values()), alpha)
     shared = {"step": setting.steps, "alpha": alpha, **members(runs)}
     share = large.double().mean(-1)  # float32 would round the fractions
     tables = []
@@ -159,11 +163,14 @@ def _predicted(margin: np.ndarray, share: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _evaluate(
-    setting: Setting, results: Sequence[Trained], variants: list[Params], alpha: float
+    setting: Setting,
+    results: Sequence[Trained],
+    variants: list[Params],
+    alphas: Sequence[float],
 ) -> dict[str, Tensor]:
     runs = [result.run for result in results]
-    task = replace(setting.task.on_unseen(), alpha=alpha)
-    return evaluate(runs, variants, [task] * len(runs), setting.prompts, _risks_and_margin)
+    tasks = [replace(setting.task.on_unseen(), alpha=alpha) for alpha in alphas]
+    return evaluate(runs, variants, tasks, setting.prompts, _risks_and_margin)
 
 
 def _risks_and_margin(trace: Any, batch: Batch) -> dict[str, Tensor]:

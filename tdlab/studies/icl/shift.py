@@ -54,10 +54,9 @@ def out_of_domain(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
     """
     tables = []
     for pairing, pairs in pairings(setting.relevant).items():
-        for coefficient_sum in COEFFICIENT_SUMS:
-            task = OutOfDomain(trained=setting.task, coefficient_sum=coefficient_sum, pairing=pairs)
-            where = {"coefficient_sum": coefficient_sum, "pairing": pairing}
-            tables.append(_by_pair(setting, results, task, where))
+        mixed = OutOfDomain(trained=setting.task, pairing=pairs)
+        tasks = {s: replace(mixed, coefficient_sum=s) for s in COEFFICIENT_SUMS}
+        tables += _by_pair(setting, results, tasks, pairing)
     beyond = [s for s in COEFFICIENT_SUMS if s >= li2024.bound_shift_threshold()]
     tables += [
         tidy(
@@ -126,35 +125,41 @@ def _table(
     setting: Setting, results: Sequence[Trained], tasks: Mapping[float, Task], name: str
 ) -> pd.DataFrame:
     runs = [result.run for result in results]
-    whose, tables = members(runs), []
-    for x, task in tasks.items():
-        numbers = evaluate(
-            runs, [final(results)], [task] * len(runs), setting.prompts, risks_and_attention
-        )
-        tables += [
-            _row(quantity, each[0].mean(-1), setting, whose, **{name: x})
-            for quantity, each in numbers.items()
-        ]
+    whose = members(runs)
+    numbers = evaluate(
+        runs, [final(results)], list(tasks.values()), setting.prompts, risks_and_attention
+    )
+    tables = [
+        _row(quantity, mean, setting, whose, **{name: x})
+        for quantity, each in numbers.items()
+        for x, mean in zip(tasks, each[0].mean(-1), strict=True)
+    ]
     return pd.concat(tables, ignore_index=True).assign(shift=name)
 
 
 def _by_pair(
-    setting: Setting, results: Sequence[Trained], task: OutOfDomain, where: dict[str, Any]
-) -> pd.DataFrame:
-    """One row a seed, quantity and kind of pair; a seed without that kind has none."""
+    setting: Setting,
+    results: Sequence[Trained],
+    tasks: Mapping[float, OutOfDomain],
+    pairing: str,
+) -> list[pd.DataFrame]:
+    """One row a sum, seed, quantity and kind of pair; a seed without that kind has none."""
     runs = [result.run for result in results]
     numbers = evaluate(
-        runs, [final(results)], [task] * len(runs), setting.prompts, _with_query_pattern
+        runs, [final(results)], list(tasks.values()), setting.prompts, _with_query_pattern
     )
-    was_task = _query_pair_was_trained(task, runs, numbers.pop("query")[0].long())
+    query = numbers.pop("query")[0].long()
     whose, tables = members(runs), []
-    anyone = torch.ones_like(was_task)
-    for pair, mask in (("any", anyone), ("trained", was_task), ("other", ~was_task)):
-        for quantity, each in numbers.items():
-            mean = (each[0] * mask).sum(-1) / mask.sum(-1)
-            table = _row(quantity, mean, setting, whose, pair=pair, **where)
-            tables.append(table[mask.any(-1).numpy()])
-    return pd.concat(tables, ignore_index=True)
+    for place, (coefficient_sum, task) in enumerate(tasks.items()):
+        where = {"coefficient_sum": coefficient_sum, "pairing": pairing}
+        was_task = _query_pair_was_trained(task, runs, query[place])
+        anyone = torch.ones_like(was_task)
+        for pair, mask in (("any", anyone), ("trained", was_task), ("other", ~was_task)):
+            for quantity, each in numbers.items():
+                mean = (each[0, place] * mask).sum(-1) / mask.sum(-1)
+                table = _row(quantity, mean, setting, whose, pair=pair, **where)
+                tables.append(table[mask.any(-1).numpy()])
+    return tables
 
 
 def _with_query_pattern(trace: Any, batch: Batch) -> dict[str, Tensor]:

@@ -33,9 +33,9 @@ def step_sizes(setting: Setting, results: Mapping[float, Sequence[Trained]]) -> 
     tables = []
     for lr, each in results.items():
         runs = [result.run for result in each]
-        unseen = [setting.task.on_unseen()] * len(runs)
-        numbers = evaluate(runs, [final(each)], unseen, setting.prompts, risks_and_attention)
-        gap = 1 - numbers["concentration"][0].mean(-1)
+        unseen = setting.task.on_unseen()
+        numbers = evaluate(runs, [final(each)], [unseen], setting.prompts, risks_and_attention)
+        gap = 1 - numbers["concentration"][0, 0].mean(-1)
         where = {"step": runs[0].steps, "lr": lr, **members(runs)}
         tables.append(tidy("concentration_gap", gap, "member", source="measured", **where))
     return pd.concat(tables, ignore_index=True)

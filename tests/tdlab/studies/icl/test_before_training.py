@@ -46,7 +46,7 @@ def deviation(concentration, alpha, delta, beta, length, kappa):
 def test_concentration_before_training_is_the_binomial_expectation(alpha, delta, beta, length):
     start, params = before_training(delta, beta)
     task = replace(start.task.on_unseen(), alpha=alpha, length=length)
-    numbers = evaluate(start.runs(), [params], [task] * 2, start.prompts, risks_and_attention)
+    numbers = evaluate(start.runs(), [params], [task], start.prompts, risks_and_attention)
     assert deviation(numbers["concentration"], alpha, delta, beta, length, start.kappa) < 1
 
 
@@ -84,7 +84,7 @@ def test_a_fault_anywhere_in_the_chain_is_seen_before_training(fault):
         attention, relevant = fault(trace.attention, batch.latent)
         return {"concentration": (attention * relevant).sum(-1)}
 
-    numbers = evaluate(start.runs(), [params], [task] * 2, start.prompts, broken)
+    numbers = evaluate(start.runs(), [params], [task], start.prompts, broken)
     assert deviation(numbers["concentration"], 0.8, 0.2, 3.0, 20, start.kappa) > 2
 
 
@@ -92,6 +92,6 @@ def test_a_fault_anywhere_in_the_chain_is_seen_before_training(fault):
 def test_a_tenth_off_in_any_scalar_is_seen_before_training(wrong):
     start, params = before_training(0.2, 3.0)
     claimed = {"alpha": 0.8, "delta": 0.2, "beta": 3.0} | wrong
-    tasks = [start.task] * 2
+    tasks = [start.task]
     numbers = evaluate(start.runs(), [params], tasks, start.prompts, risks_and_attention)
     assert deviation(numbers["concentration"], **claimed, length=20, kappa=start.kappa) > 2

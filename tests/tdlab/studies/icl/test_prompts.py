@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from synthetic_tasks import sample
-from tdlab.studies.evaluation import evaluate, prompts, risks
+from tdlab.studies.evaluation import evaluate, risks
+from tdlab.studies.prompts import prompts
 from tests.tdlab.studies.icl.settings import LEARNED, TINY
 
 
@@ -27,24 +28,22 @@ def assert_same(one, other):
 def test_prompts_are_a_function_of_task_and_seed():
     runs = TINY.runs()
     retrained = replace(TINY, steps=1, lr=0.3, neurons=8).runs()
-    tasks = [TINY.task] * 2
-    assert_same(joined(prompts(tasks, runs, 20)), joined(prompts(tasks, retrained, 20)))
-    first, second = joined(prompts(tasks, runs, 20))[0]
+    task = TINY.task
+    assert_same(joined(prompts(task, runs, 20)), joined(prompts(task, retrained, 20)))
+    first, second = joined(prompts(task, runs, 20))[0]
     assert not first.equal(second)
 
 
 def test_prompts_of_a_member_are_the_same_alone_and_beside_others():
-    runs = LEARNED.runs()
-    tasks = [replace(LEARNED.task, alpha=alpha, beta=beta) for alpha, beta in
-             ((0.6, 3.0), (0.9, 2.0), (0.7, 3.5))]  # fmt: skip
-    together = joined(prompts(tasks, runs, 300))
-    for member, (task, run) in enumerate(zip(tasks, runs, strict=True)):
-        alone = joined(prompts([task], [run], 300))
+    runs, task = LEARNED.runs(), replace(LEARNED.task, alpha=0.6, beta=2.0)
+    together = joined(prompts(task, runs, 300))
+    for member, run in enumerate(runs):
+        alone = joined(prompts(task, [run], 300))
         assert_same([leaf[member] for leaf in together], [leaf[0] for leaf in alone])
 
 
 def test_prompts_are_those_that_the_task_draws_by_itself():
-    drawn = joined(prompts([TINY.task] * 2, TINY.runs(), 20))
+    drawn = joined(prompts(TINY.task, TINY.runs(), 20))
     for member, run in enumerate(TINY.runs()):
         alone = sample(TINY.task, seed=run.seed, size=20)
         assert_same([leaf[member] for leaf in drawn], [alone.prompt, alone.target, alone.mask])
@@ -52,15 +51,15 @@ def test_prompts_are_those_that_the_task_draws_by_itself():
 
 @pytest.mark.parametrize(("few", "many"), [(10, 300), (300, 700), (256, 257), (1, 2)])
 def test_the_first_prompts_of_many_are_those_of_few(few, many):
-    tasks, runs = [TINY.task] * 2, TINY.runs()
-    longer = joined(prompts(tasks, runs, many))
+    task, runs = TINY.task, TINY.runs()
+    longer = joined(prompts(task, runs, many))
     assert longer[0].shape[1] == many
-    assert_same([leaf[:, :few] for leaf in longer], joined(prompts(tasks, runs, few)))
+    assert_same([leaf[:, :few] for leaf in longer], joined(prompts(task, runs, few)))
 
 
 def test_prompts_are_held_in_blocks_of_bounded_size_and_no_block_is_repeated():
     sizes, seen = [], set()
-    for block in prompts([TINY.task] * 2, TINY.runs(), 1100):
+    for block in prompts(TINY.task, TINY.runs(), 1100):
         sizes.append(block.prompt.shape[1])
         seen |= {tuple(prompt.flatten().tolist()) for prompt in block.prompt.flatten(0, 1)}
     assert max(sizes) <= 256
@@ -69,7 +68,7 @@ def test_prompts_are_held_in_blocks_of_bounded_size_and_no_block_is_repeated():
 
 
 def test_no_evaluation_prompt_was_trained_on():
-    asked = joined(prompts([TINY.task] * 2, TINY.runs(), 256))[0]
+    asked = joined(prompts(TINY.task, TINY.runs(), 256))[0]
     for run, its_own in zip(TINY.runs(), asked, strict=True):
         seen = [
             sample(TINY.task, seed=run.seed, size=100, step=step, name="train").prompt
@@ -83,10 +82,9 @@ def test_every_variant_meets_the_same_prompts_and_has_numbers_of_its_own(tiny):
     start, end = (
         {name: torch.stack([r.at(s)[name] for r in tiny]) for name in tiny[0].final} for s in (0, 5)
     )
-    tasks = [TINY.task] * 2
-    both = evaluate(runs, [start, end], tasks, 300, risks)
-    alone = evaluate(runs, [end], tasks, 300, risks)
-    assert both["hinge"].shape == (2, 2, 300)
+    both = evaluate(runs, [start, end], [TINY.task], 300, risks)
+    alone = evaluate(runs, [end], [TINY.task], 300, risks)
+    assert both["hinge"].shape == (2, 1, 2, 300)
     for name, numbers in alone.items():
         torch.testing.assert_close(both[name][1:], numbers)
     assert not both["hinge"][0].equal(both["hinge"][1])
