@@ -26,7 +26,7 @@ verify: $(INSTALLED)
 	@$(BIN)/tdlab verify
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -m slow

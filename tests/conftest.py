@@ -12,7 +12,11 @@ from hypothesis import settings
 
 # Bit-for-bit comparisons hold on one thread count, so it is set on purpose. Kernels and child
 # processes read the variable.
-THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1))))
+# Where several processes share the suite, one thread of each occupies a core.
+ALONE = "PYTEST_XDIST_WORKER" not in os.environ
+THREADS = int(
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1) if ALONE else 1))
+)
 torch.set_num_threads(THREADS)
 
 # What several files of tests share asserts as well, and says as much when it fails.
