@@ -100,6 +100,19 @@ class Engine:
         *self._now, loss = self._learn([*self._now, *self._data, *self._batch(number), at])
         return loss[: self._count]
 
+    def parts(self) -> dict[str, tuple[Callable[[], Any], int]]:
+        """What a step consists of, to be timed part by part: work, and for how many steps it is."""
+        batch, at = self._batch(0), torch.tensor(0).to(self._now[-1].device)
+        leaves = [*self._now, *self._data, *batch, at]
+        found: dict[str, tuple[Callable[[], Any], int]] = {}
+        if self._ahead:
+            numbers = torch.arange(self._ahead, device=at.device)
+            chance = [*self._data, numbers]
+            blocks = [*self._data, *self._chance(chance)]
+            found["uniforms"] = (lambda: self._chance(chance), self._ahead)
+            found["prompts"] = (lambda: self._draw(blocks), self._ahead)
+        return {**found, "learning": (lambda: self._learn(leaves), 1)}
+
     def _batch(self, number: int) -> list[Tensor]:
         """What there is to learn from at this step."""
         if self._ahead and not (self._drawn and 0 <= number - self._first < self._ahead):

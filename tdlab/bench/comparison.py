@@ -132,8 +132,26 @@ def main(
             for path in ("eager", "compiled"):
                 timing = compare(case, count, path, steps=steps, repeats=repeats, device=device)
                 print(line(timing), flush=True)
+        if device == "cpu":
+            print(shares(case), flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of all of it, baselines and compiler included: {peak:.2f} GB")
+
+
+def shares(case: str, repeats: int = 20) -> str:
+    """Where the time of a compiled step goes: what stands between it and the dense products."""
+    run = replace(CASES[case].run, steps=64)
+    runs = [replace(run, seed=seed) for seed in range(engine.COMPILED)]
+    with one_thread():
+        parts = engine.Engine(runs, torch.device("cpu"), "compiled").parts()
+        times: dict[str, list[float]] = {name: [] for name in parts}
+        for _ in range(repeats):
+            for name, (work, steps) in parts.items():
+                times[name].append(_milliseconds(work, steps * len(runs)))
+    medians = {name: median(each[1:]) for name, each in times.items()}
+    total = sum(medians.values())
+    listed = ", ".join(f"{name} {100 * each / total:.0f} %" for name, each in medians.items())
+    return f"{case}, a compiled step of {len(runs)} members on one core: {listed}"
 
 
 def line(timing: Timing) -> str:

@@ -57,6 +57,25 @@ def test_the_floor_is_every_product_of_every_member_by_a_clock_that_ticks_once_a
     assert set(shapes) == {((3, 100, 60), (3, 60, 64)), ((3, 5, 6), (3, 6, 7))}
 
 
+def test_shares_are_those_of_the_parts_of_a_step(monkeypatch):
+    ticks = iter([0.0, 1.0, 2.0, 5.0] * 3)  # 1 s for two steps, and 3 s for one
+    monkeypatch.setattr(comparison.time, "perf_counter", ticks.__next__)
+    done: list[str] = []
+
+    class Ready:
+        def __init__(self, runs, device, path):
+            assert (len(runs), path) == (8, "compiled")
+
+        def parts(self):
+            return {"a": (lambda: done.append("a"), 2), "b": (lambda: done.append("b"), 1)}
+
+    monkeypatch.setattr(comparison.engine, "Engine", Ready)
+    assert comparison.shares("chain of thought", repeats=3) == (
+        "chain of thought, a compiled step of 8 members on one core: a 14 %, b 86 %"
+    )
+    assert done == ["a", "b"] * 3
+
+
 def test_tdlab_bench_prints_a_line_for_each_case_number_and_path(monkeypatch, capsys):
     asked = []
 
@@ -67,9 +86,11 @@ def test_tdlab_bench_prints_a_line_for_each_case_number_and_path(monkeypatch, ca
         )
 
     monkeypatch.setattr(comparison, "compare", fake)
+    monkeypatch.setattr(comparison, "shares", "where the time goes: {}".format)
     assert cli.main(["bench", "--members", "2", "5", "--steps", "7", "--repeats", "1"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert sum("2.0 times faster than a plain loop" in each for each in printed) == 12
+    assert sum("where the time goes" in each for each in printed) == 3
     assert len(asked) == 12
     settings = {"steps": 7, "repeats": 1, "device": "cpu"}
     assert asked[0] == ("in-context learning", 2, "eager", settings)

@@ -409,3 +409,19 @@ def test_a_compiled_ensemble_is_filled_up_and_shows_as_many_members_as_were_aske
             assert {len(leaf) for leaf in ways[-1]} == {count}
         torch.testing.assert_close(*ways, rtol=0, atol=1e-12)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.so")} == written
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_parts_of_a_step_are_what_a_step_does_and_leave_the_members_where_they_are(name):
+    its = Engine([replace(RUNS[name], seed=seed) for seed in (3, 5)], CPU, "eager")
+    parts = its.parts()
+    wanted = ["uniforms", "prompts", "learning"] if name in DRAWING else ["learning"]
+    assert list(parts) == wanted
+    before = [leaf.clone() for leaf in tree_leaves(its.members)]
+    found = {name: work() for name, (work, _) in parts.items()}
+    assert all(map(torch.equal, before, tree_leaves(its.members)))
+    if name in DRAWING:
+        steps = {parts[part][1] for part in ("uniforms", "prompts")}
+        assert steps == {STEPS} == {len(leaf) for leaf in found["prompts"]}
+    assert parts["learning"][1] == 1
+    assert found["learning"][-1].equal(its.step(0))
