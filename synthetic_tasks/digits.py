@@ -82,7 +82,7 @@ def _images() -> tuple[UInt8[Tensor, "b n"], UInt8[Tensor, " b"]]:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the digits come with scikit-learn: pip install 'tdlab[baselines]'"
+            "the digits come with scikit-learn: pip install 'tdlab[digits]'"
         ) from error
     grey, digit = load_digits(return_X_y=True)
     return torch.from_numpy(grey).byte(), torch.from_numpy(digit).byte()

@@ -115,6 +115,6 @@ def test_missing_scikit_learn_names_the_extra_when_images_are_wanted(monkeypatch
     _images.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     task = Digits()  # a description needs nothing
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'tdlab\[baselines\]'") as caught:
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'tdlab\[digits\]'") as caught:
         sample(task, seed=0, size=1)
     assert "\n" not in str(caught.value)

@@ -11,6 +11,7 @@ from torch import Tensor
 from synthetic_tasks import Batch, InContextClassification
 from tdlab.baselines import bayes_optimal, bayes_risk, classical
 from tdlab.losses import zero_one
+from tdlab.machine import side_by_side
 from tdlab.models import over_members
 from tdlab.results import tidy
 from tdlab.studies.evaluation import members
@@ -33,13 +34,14 @@ def learners(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
         A tidy table with columns ``learner``, ``length``, ``alpha``, ``kappa`` (of the test
         prompts).
     """
-    tables = []
-    for alpha in ALPHAS:
-        for kappa in KAPPAS:
-            for length in setting.lengths:
-                unseen = setting.task.on_unseen()
-                task = replace(unseen, alpha=alpha, kappa=kappa, length=length)
-                tables.append(_table(setting, results, task))
+    unseen = setting.task.on_unseen()
+    points = [
+        replace(unseen, alpha=alpha, kappa=kappa, length=length)
+        for alpha in ALPHAS
+        for kappa in KAPPAS
+        for length in setting.lengths
+    ]
+    tables = side_by_side(lambda task: _table(setting, results, task), points)
     return pd.concat(tables, ignore_index=True)
 
 
