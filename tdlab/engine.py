@@ -24,7 +24,7 @@ from tdlab.run import Run
 COMPILED = 8  # (ours) members that a core holds in its cache
 _AHEAD = 1 << 22  # (ours) bytes of batches to draw at once
 # (ours) Steps, and members times steps, that make up for the time which a trace of them takes.
-_TRACE_LEARNING, _TRACE_DRAWING = 250, 4000
+_TRACE_LEARNING, _TRACE_DRAWING = 150, 4000
 _KEPT = 256  # programs
 # Operations from which on compiled code keeps a number instead of computing it again. Of random
 # words each depends twice on those before it: without an early stop they would compile for minutes.

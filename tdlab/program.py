@@ -1,12 +1,15 @@
 """A function of tensors as a program: traced into straight-line code, compiled where that pays.
 
 A trace is what the function did with examples of its arguments, operation by operation: the same
-bits without the maps, the derivatives and the models that led to them. Compiled, it is a library of
-its own, kept on disk under a hash of all that it was made of.
+bits without the maps, the derivatives and the models that led to them, and without Python, so that
+traces run side by side in threads. Compiled, it is a library of its own, kept on disk under a hash
+of all that it was made of.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -39,6 +42,29 @@ def direct(function: Callable[..., Any], *examples: Any) -> Program:
     return lambda leaves: tree_leaves(function(*tree_unflatten(leaves, structure)))
 
 
+class _AsWritten:
+    """While any thread is inside, torch's interpreter rewrites no trace: that could change bits."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:  # torch knows one setting for all threads
+                self._before = torch._C._get_graph_executor_optimize()
+                torch._C._set_graph_executor_optimize(False)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch._C._set_graph_executor_optimize(self._before)
+
+
+_as_written = _AsWritten()
+
+
 class Traced:
     """What ``function`` does with arguments of the shapes of ``examples``, as a program."""
 
@@ -47,13 +73,23 @@ class Traced:
         self._examples = [leaf.detach() for leaf in tree_leaves(examples)]
         of_leaves = direct(function, *examples)
         with _one_at_a_time:
-            self._graph = make_fx(lambda *leaves: of_leaves(leaves))(*self._examples)
+            self._graph = make_fx(lambda *leaves: tuple(of_leaves(leaves)))(*self._examples)
         self._graph.graph.eliminate_dead_code()
         self._graph.recompile()
 
     def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """The leaves of the result."""
-        return self._graph.forward(*leaves)
+        with _as_written:
+            return list(self._run(*leaves))
+
+    @cached_property
+    def _run(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The trace for torch's interpreter, whose threads do not take turns."""
+        with _one_at_a_time, warnings.catch_warnings():
+            # Deprecated in favour of compilers. Torch has nothing else that takes no time to make,
+            # calls the operations themselves, and needs no Python between one and the next.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.trace(self._graph, tuple(self._examples), check_trace=False)
 
     @property
     def most_bytes(self) -> int:

@@ -22,7 +22,7 @@ from torch.func import grad, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from synthetic_tasks.threefry import normals, stream
-from tdlab import library
+from tdlab import library, program
 from tdlab.library import Library, build
 from tdlab.program import Program, Traced, direct, programs
 
@@ -129,6 +129,56 @@ def test_a_trace_keeps_no_operation_that_nobody_reads():
         "aten.exp.default",
         "aten.sin.default",
     ]
+
+
+def test_a_trace_has_no_python_between_its_operations():
+    """Python is what threads take turns in."""
+
+    def events(operations: int) -> int:
+        def chain(x: Tensor) -> Tensor:
+            for _ in range(operations):
+                x = x.sin()
+            return x
+
+        traced, x, seen = Traced(chain, torch.ones(2)), torch.zeros(2), []
+        traced([x])  # made for the interpreter when it is first called
+        sys.setprofile(lambda *event: seen.append(event))
+        try:
+            traced([x])
+        finally:
+            sys.setprofile(None)
+        return len(seen)
+
+    assert events(300) == events(3)
+
+
+def test_torch_rewrites_no_trace():
+    """Left to itself it makes one product of many, which rounds otherwise."""
+
+    def products(*pairs: Tensor) -> Tensor:
+        total = pairs[0] @ pairs[1]
+        for left, right in zip(pairs[2::2], pairs[3::2], strict=True):
+            total = total + left @ right
+        return total
+
+    given = [numbers(place, 50, 50).float() for place in range(16)]
+    traced = Traced(products, *given)
+    for _ in range(4):
+        assert_same(traced(given), [products(*given)])
+
+
+def test_torch_rewrites_again_once_no_trace_runs(monkeypatch):
+    said = []
+    settings = {
+        "_get_graph_executor_optimize": lambda: (said or [True])[-1],
+        "_set_graph_executor_optimize": said.append,
+    }
+    for name, setting in settings.items():
+        monkeypatch.setattr(torch._C, name, setting)
+    with program._as_written:  # as in another thread
+        assert Traced(torch.sin, torch.zeros(2))([torch.zeros(2)])[0].tolist() == [0, 0]
+        assert said == [False]
+    assert said == [False, True]
 
 
 def test_functions_are_traced_in_several_threads_at_once():
