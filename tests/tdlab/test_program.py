@@ -168,7 +168,7 @@ def test_torch_rewrites_no_trace():
 
 
 def test_torch_rewrites_again_once_no_trace_runs(monkeypatch):
-    said = []
+    said: list[bool] = []
     settings = {
         "_get_graph_executor_optimize": lambda: (said or [True])[-1],
         "_set_graph_executor_optimize": said.append,
