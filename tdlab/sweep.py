@@ -22,8 +22,7 @@ from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 # (ours) Members trained at once where nothing is compiled: enough to make up for the calls of
 # Python, few enough to stay in the machine's caches.
 MEMBERS = 16
-# (ours) Fewer are not worth a thread of their own: their step is calls of Python, which take turns.
-_FEW = 8
+_FEW = 2  # (ours) Fewer are not worth a thread of their own.
 # (ours) Multiplications in a step of one member below which it is nothing but calls of Python: many
 # members then take no longer than few.
 _SMALL = 1 << 20
