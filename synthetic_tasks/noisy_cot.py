@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from synthetic_tasks import patterns
 from synthetic_tasks.cot import NOTHING, Latent, Reasoning, starts, walk
@@ -148,7 +149,7 @@ class NoisyReasoning:
         z = rename.gather(2, chain.movedim(2, 1))[..., 0]
 
         states = torch.cat([y.flatten(1), z[:, :1]], dim=1)
-        vectors = world.patterns[states]
+        vectors = embedding(states, world.patterns)
         if self.noise:
             noise = _directions(noise.unflatten(-1, (states.shape[1], -1)), self.trained.width)
             vectors = torch.add(vectors, noise, alpha=self.noise)

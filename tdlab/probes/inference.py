@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn.functional import pad
 
 Answer = Callable[[Tensor, Tensor, Tensor], Any]
 
@@ -25,8 +26,14 @@ class Chain(NamedTuple):
     """The steps that a model takes."""
 
     patterns: Int[Tensor, "*b k"]  # v_1 .. v_K, as rows of the dictionary
-    # At each step over the context and then the chain's earlier columns, 0 where there was none.
-    attention: Float[Tensor, "*b k n"]
+    looked: tuple[Float[Tensor, "..."], ...]  # the attention of each step, over all columns so far
+
+    @property
+    def attention(self) -> Float[Tensor, "*b k n"]:
+        """At each step over the context and then the chain's earlier columns, 0 for later ones."""
+        columns = self.looked[-1].shape[-1]
+        padded = [pad(each, (0, columns - each.shape[-1])) for each in self.looked]
+        return torch.stack(padded, dim=-2)
 
 
 def chain_of_thought(
@@ -57,14 +64,13 @@ def chain_of_thought(
     for k in range(len(codes)):
         trace = answer(context, chain, mask)
         found.append(nearest(trace.output, dictionary))
-        missing = len(codes) - 1 - k
-        looked.append(torch.nn.functional.pad(trace.attention, (0, missing)))
-        if missing:
+        looked.append(trace.attention)
+        if k + 1 < len(codes):
             v = dictionary.index_select(0, found[-1].clamp(min=0)[None])
             told = torch.cat([chain[-1:, : v.shape[-1]], v], dim=-1)
             asked = torch.cat([v + codes[k + 1], torch.zeros_like(v)], dim=-1)
             chain = torch.cat([chain[:-1], told, asked])
-    return Chain(torch.stack(found), torch.stack(looked))
+    return Chain(torch.stack(found), tuple(looked))
 
 
 def in_context(
@@ -97,10 +103,11 @@ def final_outputs_only(
             f"{steps} columns of {2 * width} entries"
         )
     examples = context.unflatten(-2, (-1, steps))
-    first = torch.cat([examples[..., :1, :width], examples[..., -1:, width:]], dim=-1)
-    rest = torch.nn.functional.pad(codes[..., None, 1:, :], (0, width))
-    rest = rest.expand(*examples.shape[:-2], -1, -1)
-    return torch.cat([first, rest], dim=-2).flatten(-3, -2)
+    # Each example in one row, of which long pieces are joined.
+    rest = pad(codes[..., None, 1:, :], (0, width)).flatten(-2)
+    rest = rest.expand(*examples.shape[:-2], -1)
+    shown = torch.cat([examples[..., 0, :width], examples[..., -1, width:], rest], dim=-1)
+    return shown.unflatten(-1, (steps, -1)).flatten(-3, -2)
 
 
 def nearest(output: Float[Tensor, "*b x"], dictionary: Float[Tensor, "j x"]) -> Int[Tensor, "*b"]:

@@ -16,8 +16,9 @@ from synthetic_tasks.threefry import fold, stream, uniforms
 from tdlab.ensemble import keys
 from tdlab.run import Run
 
-# (ours) Numbers that are held at once, in prompts and uniforms: few enough for a processor's cache.
-NUMBERS = 1 << 22
+# (ours) Numbers that are held at once, in prompts and uniforms: enough to make up for the calls of
+# Python, in which threads take turns.
+NUMBERS = 1 << 23
 _PROMPTS = 256  # (ours) of one member
 
 Draw = Callable[[World, Float[Tensor, "b u"]], Any]  # for one member: a batch, or its parts
