@@ -95,6 +95,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     compare_all(
         arguments.members,
+        cases=arguments.cases,
         steps=arguments.steps,
         repeats=arguments.repeats,
         device=arguments.device or "cpu",
@@ -158,6 +159,8 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_bench(commands: "argparse._SubParsersAction[_Parser]") -> None:
     bench_ = commands.add_parser("bench", help="this machine against plain loops, as ratios")
     option = bench_.add_argument
+    every = ["icl", "cot", "kernels"]
+    option("--cases", nargs="+", choices=every, default=every, help=f"default: {' '.join(every)}")
     option("--members", nargs="+", type=_count, default=[1, 8, 64], help="default: 1 8 64")
     option("--steps", type=_count, default=400, help="of each training; default: 400")
     option("--repeats", type=_count, default=5, help="interleaved; default: 5")

@@ -4,6 +4,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
@@ -25,6 +26,7 @@ from tdlab.sweep import trained
 class Case:
     """A training of ours, the same one as a plain loop, and the dense products of its step."""
 
+    name: str
     run: Run
     loop: plain.Training
     products: tuple[floor.Product, ...] = ()
@@ -33,18 +35,21 @@ class Case:
 
 _END = At(at=())
 CASES = {
-    "in-context learning": Case(
+    "icl": Case(
+        name="in-context learning",
         run=Run(task=InContextClassification(), model=OneLayer(), snapshots=_END),
         loop=plain.in_context,
         products=((12, 100, 60, 60),),
         in_jax=True,
     ),
-    "chain of thought": Case(
+    "cot": Case(
+        name="chain of thought",
         run=Run(task=Reasoning(), model=OneHead(), loss="squared", batch=120, snapshots=_END),
         loop=plain.chain_of_thought,
         products=((1, 120, 60, 60), (1, 60, 120, 60), (1, 120, 60, 30), (1, 120, 30, 60)),
     ),
-    "kernel layer": Case(
+    "kernels": Case(
+        name="kernel layer",
         run=Run(
             task=FullBatch(of=TokenRegression(samples=16, tokens=10, width=8)),
             model=KernelLayer(width=8),
@@ -62,7 +67,7 @@ CASES = {
 class Timing:
     """Milliseconds per member and step, medians of interleaved repeats."""
 
-    case: str
+    case: str  # a key of ``CASES``
     members: int
     path: str
     ours: float
@@ -120,14 +125,19 @@ def compare(
 
 
 def main(
-    members: Sequence[int], *, steps: int = 400, repeats: int = 5, device: str = "cpu"
+    members: Sequence[int],
+    *,
+    cases: Sequence[str] = tuple(CASES),
+    steps: int = 400,
+    repeats: int = 5,
+    device: str = "cpu",
 ) -> None:
-    """Prints one line for each case, number of members and path."""
+    """Prints one line for each of the cases, number of members and path."""
     where = f"{torch.get_num_threads()} threads" if device == "cpu" else device
     print(f"{where}, {steps} steps, median of {repeats} interleaved repeats after a first one")
     if find_spec("jax") is None:
         print("JAX is not installed (the extra 'bench'), so it is not in the comparison")
-    for case in CASES:
+    for case in cases:
         for count in members:
             for path in ("eager", "compiled"):
                 timing = compare(case, count, path, steps=steps, repeats=repeats, device=device)
@@ -151,7 +161,7 @@ def shares(case: str, repeats: int = 20) -> str:
     medians = {name: median(each[1:]) for name, each in times.items()}
     total = sum(medians.values())
     listed = ", ".join(f"{name} {100 * each / total:.0f} %" for name, each in medians.items())
-    return f"{case}, a compiled step of {len(runs)} members on one core: {listed}"
+    return f"{CASES[case].name}, a compiled step of {len(runs)} members on one core: {listed}"
 
 
 def line(timing: Timing) -> str:
@@ -162,10 +172,11 @@ def line(timing: Timing) -> str:
         parts.append(f"{timing.jax / timing.ours:4.1f} times faster than JAX")
     if timing.floor is not None:
         parts.append(f"{timing.ours / timing.floor:4.2f} times the dense products alone")
-    what = f"{timing.case}, {timing.members:4} {members}, {timing.path:8}: "
+    what = f"{CASES[timing.case].name}, {timing.members:4} {members}, {timing.path:8}: "
     return what + ", ".join(parts) + f"  ({timing.ours:.3f} ms per member and step)"
 
 
+@cache
 def _fastest_in_jax(steps: int) -> tuple[int, Callable[[], Any]] | None:
     """The size of the ensemble that JAX trains fastest, and its training."""
     if find_spec("jax") is None:

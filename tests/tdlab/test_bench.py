@@ -4,7 +4,7 @@ from itertools import count
 import pytest
 import torch
 
-from tdlab import cli
+from tdlab import bench, cli
 from tdlab.bench import comparison, floor
 from tdlab.bench.comparison import CASES, Timing, compare, line
 from tdlab.sweep import trained
@@ -14,13 +14,13 @@ from tdlab.sweep import trained
 # goes where ours goes.
 @pytest.mark.parametrize(
     ("case", "steps", "gone"),
-    [("in-context learning", 200, 0.9), ("chain of thought", 2, -0.05), ("kernel layer", 60, 0.01)],
+    [("icl", 200, 0.9), ("cot", 2, -0.05), ("kernels", 60, 0.01)],
 )
 def test_a_plain_loop_trains_what_we_train(case, steps, gone):
     run = replace(CASES[case].run, steps=steps)
     ours = torch.stack([each.loss for each in trained([replace(run, seed=s) for s in range(3)])])
     first, last = (CASES[case].loop(count).item() for count in (1, steps))
-    spread = 0.35 if case == "kernel layer" else 0.05  # a full batch of 16 targets of its own
+    spread = 0.35 if case == "kernels" else 0.05  # a full batch of 16 targets of its own
     assert first == pytest.approx(ours[:, 0].mean().item(), rel=spread)
     assert 1 - ours[:, -1].mean() / ours[:, 0].mean() >= gone
     assert 1 - last / first >= gone
@@ -28,22 +28,24 @@ def test_a_plain_loop_trains_what_we_train(case, steps, gone):
 
 @pytest.mark.parametrize("members", [1, 3])
 def test_what_is_compared_is_timed(members):
-    timing = compare("chain of thought", members, "eager", steps=2, repeats=1)
-    assert (timing.case, timing.members, timing.path) == ("chain of thought", members, "eager")
+    timing = compare("cot", members, "eager", steps=2, repeats=1)
+    assert (timing.case, timing.members, timing.path) == ("cot", members, "eager")
     assert timing.jax is None
     assert timing.floor is not None
     assert min(timing.floor, timing.loop, timing.ours) > 0
 
 
 def test_a_line_has_the_ratios():
-    timing = Timing(case="a", members=64, path="compiled", ours=0.5, loop=4.0, floor=0.25, jax=1.0)
+    timing = Timing(
+        case="icl", members=64, path="compiled", ours=0.5, loop=4.0, floor=0.25, jax=1.0
+    )
     assert line(timing) == (
-        "a,   64 members, compiled:   8.0 times faster than a plain loop,  2.0 times faster than "
-        "JAX, 2.00 times the dense products alone  (0.500 ms per member and step)"
+        "in-context learning,   64 members, compiled:   8.0 times faster than a plain loop, "
+        " 2.0 times faster than JAX, 2.00 times the dense products alone  (0.500 ms per member and step)"
     )
     alone = replace(timing, members=1, floor=None, jax=None)
     assert line(alone) == (
-        "a,    1 member , compiled:   8.0 times faster than a plain loop  "
+        "in-context learning,    1 member , compiled:   8.0 times faster than a plain loop  "
         "(0.500 ms per member and step)"
     )
 
@@ -70,7 +72,7 @@ def test_shares_are_those_of_the_parts_of_a_step(monkeypatch):
             return {"a": (lambda: done.append("a"), 2), "b": (lambda: done.append("b"), 1)}
 
     monkeypatch.setattr(comparison.engine, "Engine", Ready)
-    assert comparison.shares("chain of thought", repeats=3) == (
+    assert comparison.shares("cot", repeats=3) == (
         "chain of thought, a compiled step of 8 members on one core: a 14 %, b 86 %"
     )
     assert done == ["a", "b"] * 3
@@ -93,7 +95,15 @@ def test_tdlab_bench_prints_a_line_for_each_case_number_and_path(monkeypatch, ca
     assert sum("where the time goes" in each for each in printed) == 3
     assert len(asked) == 12
     settings = {"steps": 7, "repeats": 1, "device": "cpu"}
-    assert asked[0] == ("in-context learning", 2, "eager", settings)
+    assert asked[0] == ("icl", 2, "eager", settings)
+
+
+def test_tdlab_bench_compares_the_cases_that_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(bench, "main", lambda members, **settings: asked.append(settings["cases"]))
+    assert cli.main(["bench", "--cases", "kernels", "cot"]) == 0
+    assert cli.main(["bench"]) == 0
+    assert asked == [["kernels", "cot"], list(CASES)]
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "2.5", "x"])
