@@ -41,7 +41,8 @@ def test_a_line_has_the_ratios():
     )
     assert line(timing) == (
         "in-context learning,   64 members, compiled:   8.0 times faster than a plain loop, "
-        " 2.0 times faster than JAX, 2.00 times the dense products alone  (0.500 ms per member and step)"
+        " 2.0 times faster than JAX, 2.00 times the dense products alone  "
+        "(0.500 ms per member and step)"
     )
     alone = replace(timing, members=1, floor=None, jax=None)
     assert line(alone) == (
