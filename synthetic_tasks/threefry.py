@@ -73,7 +73,7 @@ def uniforms(
     count = torch.Size(shape).numel()
     index = torch.arange(skip // 2, (skip + count + 1) // 2, device=key.device)
     pairs = _signed((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
-    cells = torch.stack([_shifted(word, 32 - _BITS) for word in pairs], dim=-1).flatten(-2)
+    cells = torch.stack([_first_bits(word, _BITS) for word in pairs], dim=-1).flatten(-2)
     cells = cells[..., skip % 2 : skip % 2 + count].to(dtype)
     return ((cells + 0.5) * 2.0**-_BITS).unflatten(-1, shape)
 
@@ -89,38 +89,30 @@ def _signed(key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]) -> tuple
     """The bits of ``threefry2x32`` in int32, of which twice as many fit into a register."""
     first_key, second_key = (word.to(torch.int32) for word in key)
     first, second = (word.to(torch.int32) for word in counter)
-    return _twenty_rounds(first_key, second_key, first, second, _wrapping)
+    return _twenty_rounds(first_key, second_key, first, second, torch.add)  # which wraps around
 
 
 def _twenty_rounds(
     first_key: Any, second_key: Any, first: Any, second: Any, plus: Callable[..., Any]
 ) -> tuple[Any, Any]:
-    """The rounds on words of any kind; ``plus`` adds a multiple of a word, modulo 2**32."""
+    """The rounds on words of any kind; ``plus`` adds ``alpha`` times a word, modulo 2**32."""
     schedule = (first_key, second_key, first_key ^ second_key ^ _PARITY)
     first, second = plus(first, first_key), plus(second, second_key)
     for block in range(5):
         for rotation in _ROTATIONS[block % 2]:
             first = plus(first, second)
             # Bits to the left, and those that leave come in again from the right.
-            second = plus(_shifted(second, 32 - rotation), second, 1 << rotation) ^ first
+            leaving = (second >> (32 - rotation)) & ((1 << rotation) - 1)
+            second = plus(leaving, second, alpha=1 << rotation) ^ first
         first = plus(first, schedule[(block + 1) % 3])
         second = plus(second, schedule[(block + 2) % 3] + (block + 1))
     return first, second
 
 
-def _wrapping(word: Tensor, other: Tensor, times: int = 1) -> Tensor:
-    """A sum of int32, which wraps around by itself."""
-    return torch.add(word, other, alpha=times)
-
-
 def _words(key: Sequence[int], number: int) -> tuple[int, int]:
     """The words of one key and one number as Python computes them: fifty times sooner."""
-    first_key, second_key = key
-
-    def plus(word: int, other: int, times: int = 1) -> int:
-        return (word + other * times) & _WORD
-
-    return _twenty_rounds(first_key, second_key, number, 0, plus)
+    first, second = key
+    return _twenty_rounds(first, second, number, 0, lambda a, b, alpha=1: (a + b * alpha) & _WORD)
 
 
 def is_plain(key: Tensor) -> bool:
@@ -129,6 +121,6 @@ def is_plain(key: Tensor) -> bool:
     return key.ndim == 1 and key.device.type == "cpu" and type(key) is Tensor and not stands_in
 
 
-def _shifted(word: Any, by: int) -> Any:
-    """Bits to the right; the shift copies the sign, which is masked off."""
-    return (word >> by) & ((1 << (32 - by)) - 1)
+def _first_bits(word: Tensor, count: int) -> Tensor:
+    """The upper bits of an int32, whose shift copies the sign: that is masked off."""
+    return (word >> (32 - count)) & ((1 << count) - 1)
