@@ -73,7 +73,9 @@ def uniforms(
     count = torch.Size(shape).numel()
     index = torch.arange(skip // 2, (skip + count + 1) // 2, device=key.device)
     pairs = _signed((key[..., :1], key[..., 1:]), (index, index.new_ones(())))
-    cells = torch.stack([_first_bits(word, _BITS) for word in pairs], dim=-1).flatten(-2)
+    # The first bits of each word; the shift copies the sign, which is masked off.
+    words = [(word >> (32 - _BITS)) & ((1 << _BITS) - 1) for word in pairs]
+    cells = torch.stack(words, dim=-1).flatten(-2)
     cells = cells[..., skip % 2 : skip % 2 + count].to(dtype)
     return ((cells + 0.5) * 2.0**-_BITS).unflatten(-1, shape)
 
@@ -101,7 +103,8 @@ def _twenty_rounds(
     for block in range(5):
         for rotation in _ROTATIONS[block % 2]:
             first = plus(first, second)
-            # Bits to the left, and those that leave come in again from the right.
+            # Bits to the left, and those that leave come in again from the right, without the
+            # copies of the sign that come with them.
             leaving = (second >> (32 - rotation)) & ((1 << rotation) - 1)
             second = plus(leaving, second, alpha=1 << rotation) ^ first
         first = plus(first, schedule[(block + 1) % 3])
@@ -111,16 +114,13 @@ def _twenty_rounds(
 
 def _words(key: Sequence[int], number: int) -> tuple[int, int]:
     """The words of one key and one number as Python computes them: fifty times sooner."""
-    first, second = key
-    return _twenty_rounds(first, second, number, 0, lambda a, b, alpha=1: (a + b * alpha) & _WORD)
+    first_key, second_key = key
+    return _twenty_rounds(
+        first_key, second_key, number, 0, lambda a, b, alpha=1: (a + b * alpha) & _WORD
+    )
 
 
 def is_plain(key: Tensor) -> bool:
     """Whether this is one key in the memory of this machine, and no stand-in for many of them."""
     stands_in = torch._C._functorch.is_functorch_wrapped_tensor(key)
     return key.ndim == 1 and key.device.type == "cpu" and type(key) is Tensor and not stands_in
-
-
-def _first_bits(word: Tensor, count: int) -> Tensor:
-    """The upper bits of an int32, whose shift copies the sign: that is masked off."""
-    return (word >> (32 - count)) & ((1 << count) - 1)

@@ -5,7 +5,6 @@ steps are many, of a trace of them, which has the same bits. Compiled, an ensemb
 ``COMPILED`` members is filled up to as many, so that all ensembles of a program share its code.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,7 +88,7 @@ class Engine:
         if key not in _programs:
             traced = Traced(function, *examples)
             once = _ONCE if name == "chance" else _AGAIN
-            _programs[key] = _compiled(traced, once) if self._path == "compiled" else traced
+            _programs[key] = traced.compiled(once) if self._path == "compiled" else traced
             for oldest in list(_programs)[:-_KEPT]:
                 _programs.pop(oldest, None)
         return _programs[key]
@@ -140,18 +139,6 @@ class Engine:
         ended = self._now[-1].clone()
         ended[: self._count][members & (self.ended == MOVING)] = number
         self._now[-1] = ended
-
-
-def _compiled(traced: Traced, once: int) -> Program:
-    """The trace compiled; or else the trace, with a warning that says why."""
-    from torch._inductor.exc import CppCompileError, InductorError  # takes a second to load
-
-    try:
-        return traced.compiled(once)
-    except (NotImplementedError, CppCompileError, InductorError) as error:
-        reason = str(error).splitlines()[0]
-        warnings.warn(f"a program is not compiled: {reason}", RuntimeWarning, stacklevel=2)
-        return traced
 
 
 def forget() -> None:

@@ -20,6 +20,10 @@ from torch.fx import GraphModule
 _KEPT = 64  # (ours) libraries on disk, a few megabytes each
 
 
+class NotCompiled(RuntimeError):
+    """Torch makes no library of a program, or none that C alone can run; the line says why."""
+
+
 class Library:
     """A compiled program: tensors in, tensors out, from as many threads at once as there are."""
 
@@ -70,22 +74,26 @@ def build(
     """Compiles a graph for arguments like ``examples``, so that ``path`` is whole or absent.
 
     Raises:
-        NotImplementedError: for a graph with an operation that C cannot call.
+        NotCompiled: where torch's compiler fails, or the graph has an operation that C cannot call.
     """
+    from torch._inductor.exc import CppCompileError, InductorError  # takes a second to load
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its own structures
         exported = torch.export.export(graph, tuple(examples))
-        package = torch._inductor.aoti_compile_and_package(
-            exported, package_path=f"{directory}/program.pt2", inductor_configs=dict(options)
-        )
+        package_path = f"{directory}/program.pt2"
+        try:
+            package = torch._inductor.aoti_compile_and_package(
+                exported, package_path=package_path, inductor_configs=dict(options)
+            )
+        except (CppCompileError, InductorError) as error:
+            raise NotCompiled(str(error).splitlines()[0]) from error
         with zipfile.ZipFile(package) as parts:
             (library,) = [name for name in parts.namelist() if name.endswith(".so")]
             others = [name for name in parts.namelist() if name.endswith("wrapper.json")]
             if others:
-                raise NotImplementedError(
-                    f"an operation of this program has no function in C: {parts.read(others[0])!r}"
-                )
+                raise NotCompiled(f"an operation has no function in C: {parts.read(others[0])!r}")
             Path(parts.extract(library, directory)).replace(path)
     for old in sorted(path.parent.glob("*.so"), key=_last_used)[:-_KEPT]:
         old.unlink(missing_ok=True)

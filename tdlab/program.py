@@ -22,7 +22,7 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from tdlab.library import Library, build
+from tdlab.library import Library, NotCompiled, build
 
 # Takes the leaves of a function's arguments, and returns those of its result.
 Program = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -113,18 +113,25 @@ class Traced:
                 read.
 
         Returns:
-            A program for arguments of the shapes and strides of the examples.
+            A program for arguments of the shapes and strides of the examples; this trace, with a
+            warning that says why, where there can be none.
         """
         if self._examples[0].is_cuda:
             return self._with_cuda_graphs()
-        options = _OPTIONS | {"realize_opcount_threshold": once}
+        try:
+            with _one_at_a_time:
+                return self._library(_OPTIONS | {"realize_opcount_threshold": once})
+        except NotCompiled as error:
+            warnings.warn(f"a program is not compiled: {error}", RuntimeWarning, stacklevel=2)
+            return self
+
+    def _library(self, options: Mapping[str, object]) -> Library:
         path = programs() / f"{self._key(options)}.so"
-        with _one_at_a_time:
-            try:
-                return _loaded(path)
-            except OSError:  # it is not there, or cannot be read
-                build(path, self._graph, self._examples, options)
-                return _loaded(path)
+        try:
+            return _loaded(path)
+        except OSError:  # it is not there, or cannot be read
+            build(path, self._graph, self._examples, options)
+            return _loaded(path)
 
     def _key(self, options: Mapping[str, object]) -> str:
         """A hash of all that the machine code is made of."""

@@ -20,11 +20,11 @@ from tdlab.schedule import Schedule
 from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
 
 # (ours) Members trained at once where nothing is compiled: enough to make up for the calls of
-# Python, few enough to stay in the machine's caches.
+# operations, few enough to stay in the machine's caches.
 MEMBERS = 16
 _FEW = 2  # (ours) Fewer are not worth a thread of their own.
-# (ours) Multiplications in a step of one member below which it is nothing but calls of Python: many
-# members then take no longer than few.
+# (ours) Multiplications in a step of one member below which it is nothing but calls of operations:
+# many members then take no longer than few.
 _SMALL = 1 << 20
 _MANY = 256  # (ours) of such members
 
@@ -208,7 +208,7 @@ def _faster_path(group: Sequence[Run]) -> str:
 
 
 def _is_small(run: Run) -> bool:
-    """Whether a step of one member is nothing but calls of Python."""
+    """Whether a step of one member is nothing but calls of operations."""
     params = run.model.init(stream(run.seed, "init"))
     weights = sum(leaf.numel() for leaf in params.values())
     return run.batch * run.task.columns * weights < _SMALL

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from synthetic_tasks.threefry import normals, stream
 from tdlab import library, program
-from tdlab.library import Library, build
+from tdlab.library import Library, NotCompiled, build
 from tdlab.program import Program, Traced, direct, programs
 
 SIZE, DEPTH = 240, 12  # a call takes long enough to see what Python does meanwhile
@@ -248,6 +248,16 @@ def keys(cache, monkeypatch):
     return key
 
 
+def test_what_torch_does_not_compile_stays_a_trace_and_a_warning_says_why(cache, monkeypatch):
+    def build(*_: object) -> None:
+        raise NotCompiled("InductorError: no such operation")
+
+    monkeypatch.setattr("tdlab.program.build", build)
+    traced = Traced(torch.sin, x3())
+    with pytest.warns(RuntimeWarning, match="^a program is not compiled: InductorError: no such"):
+        assert traced.compiled(ONCE) is traced
+
+
 def scaled_by(*constant: float, dtype: torch.dtype = torch.float64) -> Callable[..., Tensor]:
     return lambda x: x * torch.tensor(constant, dtype=dtype)
 
@@ -354,7 +364,7 @@ def test_a_build_that_fails_half_way_leaves_nothing(compiler, tmp_path, failure)
 
 def test_a_program_that_needs_python_is_refused_and_nothing_is_left(compiler, tmp_path):
     compiler({"model/c1.so": "code", "model/c1.wrapper.json": '{"op": "aten::strange"}'})
-    with pytest.raises(NotImplementedError, match=r"no function in C: .*aten::strange"):
+    with pytest.raises(NotCompiled, match=r"no function in C: .*aten::strange"):
         build(tmp_path / "key.so", *graph(), {})
     assert left(tmp_path) == []
 
