@@ -1,47 +1,32 @@
 import threading
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
 
 from synthetic_tasks import FullBatch, InContextClassification, TokenRegression
 from synthetic_tasks.threefry import stream
 from tdlab import sweep, train
-from tdlab.models import KERNELS, KernelLayer, OneLayer, Params
+from tdlab.models import KERNELS, KernelLayer, OneLayer
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.sweep import Diverged, Trained, at_each_step, final, finished, trained
+from tdlab.sweep import Diverged, at_each_step, final, finished, trained
 from tdlab.train import Ending
+from tests.tdlab.runs import (
+    LAYER,
+    LAYER_MODEL,
+    MODEL,
+    RUN,
+    TASK,
+    WILD,
+    assert_same,
+    different,
+    enough,
+)
 
-TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
-MODEL = OneLayer(width=9, label_width=3, neurons=6, xi=0.3)
-RUN = Run(task=TASK, model=MODEL, batch=9, steps=10, snapshots=Every(stride=5))
 NUMBERS = RUN.batch * TASK.columns * TASK.token_width  # in the prompts of a step
-WILD = replace(RUN, seed=5, optimiser=SGD(lr=1e6))
-
-
-def different(dtype: str, loss: str) -> list[Run]:
-    """Five members that differ in seed, lr, alpha, beta, kappa, delta and xi."""
-    base = replace(RUN, dtype=dtype, loss=loss)
-    return [
-        base,
-        replace(base, seed=1, optimiser=SGD(lr=0.73)),
-        replace(base, task=replace(TASK, alpha=0.31, kappa=0.05)),
-        replace(base, seed=9, task=replace(TASK, beta=1.7), model=replace(MODEL, delta=0.11)),
-        replace(base, seed=2**33, model=replace(MODEL, xi=0.07), optimiser=SGD(lr=0.2)),
-    ]
-
-
-def assert_same(one: Trained, other: Trained) -> None:
-    assert (one.run, one.steps, one.ending) == (other.run, other.steps, other.ending)
-    assert one.loss.equal(other.loss)
-    assert set(one.params) == set(other.params)
-    assert all(one.params[name].equal(other.params[name]) for name in one.params)
 
 
 # Batches of 9 and 6 neurons: no member but the first starts at a round address, which is where
@@ -69,16 +54,6 @@ def test_a_member_of_the_default_shape_equals_its_solo_run_bit_for_bit(dtype):
     runs = [base, replace(base, seed=4, optimiser=SGD(lr=0.4)), replace(base, seed=5)]
     for one, run in zip(trained(runs, path="eager"), runs, strict=True):
         assert_same(one, trained([run], path="eager")[0])
-
-
-LAYER_MODEL = KernelLayer(width=7, heads=3, head_width=2, value_width=3, outputs=2)
-LAYER = Run(
-    task=FullBatch(of=TokenRegression(samples=3, tokens=5, width=7, outputs=2)),
-    model=LAYER_MODEL,
-    loss="token_squared",
-    batch=3,
-    dtype="float64",
-)
 
 
 # Backtracking compares losses, so a rounding that differs may grow into another step size.
@@ -224,15 +199,6 @@ def test_results_with_snapshots_at_different_steps_do_not_stack():
     assert final(results)["W_O"].shape == (2, 6, 12)
 
 
-def enough(place: int, at: int):
-    def observe(step: int, params: Params) -> dict[str, Tensor]:
-        stop = torch.zeros(len(params["a"]), dtype=torch.bool)
-        stop[place] = step >= at
-        return {"stop": stop, "norm": params["W_O"].norm(dim=(1, 2))}
-
-    return observe
-
-
 def test_observed_numbers_are_handed_back_member_by_member_up_to_its_end():
     runs = [RUN, replace(RUN, seed=1), replace(RUN, seed=2)]
     alone = trained(runs)
@@ -372,155 +338,3 @@ def test_where_all_runs_diverged_nothing_is_left():
         results = trained([WILD, replace(WILD, seed=6)])
     with pytest.raises(Diverged, match=r"^all 2 runs diverged; a smaller learning rate may help$"):
         finished(results)
-
-
-# Runs that start where others ended.
-
-
-@pytest.fixture
-def ensembles(monkeypatch):
-    """The (seed, steps) of every member of every ensemble that is trained."""
-    seen = []
-    plain = sweep.Training
-
-    def spy(runs, **settings):
-        seen.append([(run.seed, run.steps) for run in runs])
-        return plain(runs, **settings)
-
-    monkeypatch.setattr(sweep, "Training", spy)
-    return seen
-
-
-FIRST = [replace(RUN, seed=seed, steps=7) for seed in (0, 1)]
-SECOND = [replace(RUN, seed=seed, steps=5, after=run) for seed, run in enumerate(FIRST)]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_seven_steps_and_five_after_them_are_twelve_bit_for_bit(dtype):
-    runs = [replace(LAYER, dtype=dtype, seed=seed, optimiser=SGD(lr=0.02)) for seed in (0, 1)]
-    for whole, before, after in seven_and_five(runs):
-        assert torch.cat([before.loss, after.loss]).equal(whole.loss)
-        assert all(after.final[name].equal(leaf) for name, leaf in whole.final.items())
-
-
-@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("float64", 1e-14)])
-def test_in_coordinates_they_are_twelve_up_to_rounding(dtype, rounding):
-    for whole, before, after in seven_and_five(different(dtype, "logistic")):
-        close = partial(torch.testing.assert_close, rtol=0, atol=rounding)
-        close(torch.cat([before.loss, after.loss]), whole.loss)
-        close(after.final, whole.final)
-        assert all(after.at(0)[name].equal(leaf) for name, leaf in before.final.items())
-
-
-def seven_and_five(runs: list[Run]) -> Iterator[tuple[Trained, Trained, Trained]]:
-    firsts = [replace(run, steps=7) for run in runs]
-    lasts = [replace(run, steps=5, after=run) for run in firsts]
-    wholes = trained([replace(run, steps=12) for run in runs])
-    return zip(wholes, trained(firsts), trained(lasts), strict=True)
-
-
-def test_earlier_runs_are_trained_first_and_each_once(ensembles):
-    seen = replace(FIRST[0], snapshots=At(at=(3,)))  # the same trajectory, looked at elsewhere
-    runs = [
-        SECOND[1],
-        SECOND[0],
-        replace(SECOND[0], optimiser=Adam()),
-        replace(SECOND[1], after=seen),
-    ]
-    results = trained(runs)
-    assert [result.run for result in results] == runs
-    members = [each for ensemble in ensembles for each in ensemble]
-    assert sorted(members[:2]) == [(0, 7), (1, 7)]
-    assert sorted(members[2:]) == [(0, 5), (0, 5), (1, 5), (1, 5)]
-    for result in results:
-        assert result.run.after is not None
-        (before,) = trained([result.run.after])
-        assert result.at(0)["W_O"].equal(before.final["W_O"])
-
-
-def test_earlier_results_that_are_given_are_not_trained_again(ensembles):
-    earlier = trained(FIRST[:1])
-    # Of another length is another run, and so is another seed.
-    others = trained([replace(FIRST[1], steps=6), replace(FIRST[1], seed=2)])
-    ensembles.clear()
-    results = trained(SECOND, earlier=[*earlier, *others])
-    assert ensembles == [[(1, 7)], [(0, 5), (1, 5)]]
-    for one, other in zip(results, trained(SECOND), strict=True):
-        assert_same(one, other)
-    # What is started from is what was given.
-    marked = replace(earlier[0], params={k: 2 * leaf for k, leaf in earlier[0].params.items()})
-    (result,) = trained(SECOND[:1], earlier=[marked])
-    assert result.at(0)["W_O"].equal(2 * earlier[0].final["W_O"])
-
-
-def test_a_chain_of_three_is_trained_from_its_first_link_that_is_missing(ensembles):
-    first = replace(RUN, steps=4)
-    middle = replace(RUN, steps=3, after=first)
-    last = replace(RUN, steps=5, after=middle)
-    (whole,) = trained([replace(RUN, steps=12)])
-    ensembles.clear()
-    (result,) = trained([last])
-    assert ensembles == [[(0, 4)], [(0, 3)], [(0, 5)]]
-    torch.testing.assert_close(result.final, whole.final)
-    earlier = trained([middle])
-    for given, missing in ((earlier, []), (trained([first]), [[(0, 3)]])):
-        ensembles.clear()
-        assert_same(trained([last], earlier=given)[0], result)
-        assert ensembles == [*missing, [(0, 5)]]
-
-
-def test_members_with_different_earlier_runs_are_one_ensemble_in_their_own_order(ensembles):
-    befores = [
-        replace(RUN, steps=3, optimiser=Adam(), seed=4),
-        replace(RUN, steps=3, loss="logistic"),
-        replace(RUN, steps=3, model=replace(MODEL, xi=0.1)),
-        replace(RUN, steps=2, after=replace(RUN, steps=1)),
-    ]
-    runs = [replace(RUN, steps=2, after=before) for before in befores]
-    results = trained(runs)
-    assert ensembles[-1] == [(0, 2)] * 4
-    for before, result in zip(befores, results, strict=True):
-        earlier = trained([before])
-        assert result.at(0)["W_O"].equal(earlier[0].final["W_O"])
-        assert_same(result, trained([result.run], earlier=earlier)[0])
-    # A run by itself, and one after no step at all, are apart.
-    alone, after_none = trained([RUN, replace(RUN, after=replace(RUN, steps=0, seed=1))])
-    assert not alone.at(0)["W_O"].equal(after_none.at(0)["W_O"])
-
-
-def test_runs_after_others_of_another_shape_are_refused_and_the_line_names_the_leaf():
-    run = replace(RUN, model=replace(MODEL, query_width=8), after=RUN)
-    line = r"do not fit: W_Q is \(12, 12\) there, but \(8, 12\) here$"
-    with pytest.raises(ValueError, match=line):
-        trained([run])
-
-
-def test_nothing_starts_from_a_run_that_diverged():
-    line = f"^run {WILD.id} diverged at step "
-    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match=line):
-        trained([replace(RUN, after=WILD)])
-
-
-def test_nothing_starts_from_a_run_that_was_stopped_on_the_way():
-    stopped = trained([RUN], observe=enough(0, 5), observe_at=Every(stride=5))
-    line = (
-        f"^run {RUN.id} was stopped at step 5, but the runs after it start where its 10 steps end$"
-    )
-    with pytest.raises(ValueError, match=line):
-        trained([replace(RUN, after=RUN)], earlier=stopped)
-    # One that was stopped at its last step has taken all of them.
-    at_last = trained([RUN], observe=enough(0, 10), observe_at=Every(stride=5))
-    assert at_last[0].ending == Ending(10, "observed")
-    (result,) = trained([replace(RUN, after=RUN)], earlier=at_last)
-    assert_same(result, trained([result.run])[0])
-
-
-def test_only_the_runs_asked_for_are_observed():
-    seen = []
-
-    def observe(step: int, params: Params) -> dict[str, Tensor]:
-        seen.append((step, params["a"].shape[0]))
-        return {}
-
-    trained(SECOND, observe=observe, observe_at=At(at=(0, 5)))
-    assert seen == [(0, 2), (5, 2)]

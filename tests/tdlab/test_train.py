@@ -1,13 +1,10 @@
-import io
 import math
 import os
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,43 +12,15 @@ from torch import Tensor
 
 from synthetic_tasks import FullBatch, InContextClassification, OutOfDomain, TokenRegression, sample
 from synthetic_tasks.threefry import stream
-from tdlab import progress, train
-from tdlab.ensemble import Members, data, worlds
-from tdlab.ensemble import start as members_of
+from tdlab import train
 from tdlab.models import KernelLayer, OneLayer, Params
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.train import Ending, Snapshot, Training
+from tdlab.train import Ending, Training
+from tests.tdlab.members import MEMBERS, MODEL, RUN, TASK, assert_same, fit, member
 
 ROOT = Path(__file__).parents[2]
-TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
-MODEL = OneLayer(width=9, label_width=3, neurons=6, query_width=8, value_width=10, xi=0.3)
-RUN = Run(
-    task=TASK, model=MODEL, batch=9, steps=12, dtype="float64", snapshots=Every(stride=4), seed=3
-)
-# An ensemble whose members differ in whatever members may differ in.
-MEMBERS = [
-    RUN,
-    replace(RUN, seed=8, optimiser=SGD(lr=0.7)),
-    replace(RUN, seed=2**40, task=replace(TASK, alpha=0.3, beta=1.9, kappa=0.1)),
-    replace(RUN, model=replace(MODEL, delta=0.13, xi=0.1), optimiser=SGD(lr=0)),
-]
-DIVERGING = {"by a large loss": 1e4, "by a NaN loss": 1e160, "in its first update": math.inf}
-
-
-def fit(runs: list[Run], **settings: Any) -> tuple[Training, list[Snapshot]]:
-    training = Training(runs, path="eager", **settings)
-    return training, list(training)
-
-
-def assert_same(one: Params, other: Params) -> None:
-    assert set(one) == set(other)
-    assert all(one[name].equal(other[name]) for name in one)
-
-
-def member(params: Params, place: int) -> Params:
-    return {name: leaf[place] for name, leaf in params.items()}
 
 
 # What a step does.
@@ -224,239 +193,6 @@ def test_no_generator_is_used_or_stored():
     assert with_state[-1].state["t"]["t"].tolist() == [12]
 
 
-# Worlds that members share.
-
-
-def test_what_all_members_share_is_kept_once():
-    seeds = [1, 1, 1]
-    tasks = [replace(TASK, alpha=alpha) for alpha in (0.2, 0.5, 0.9)]
-    made = worlds(tasks, seeds, torch.float64)
-    assert made.axes == type(made.world)(None, None, None, None, 0, None)
-    assert made.world.alpha.tolist() == [0.2, 0.5, 0.9]
-    assert made.world.relevant.shape == (4, 9)
-    own = worlds([TASK] * 2, [1, 2], torch.float64)
-    assert own.axes == type(made.world)(0, 0, 0, None, None, None)
-
-
-def test_the_optimisers_scalars_and_the_keys_have_a_member_axis():
-    its, axes = data(MEMBERS, torch.device("cpu"))
-    assert its.scalars["lr"].tolist() == [0.1, 0.7, 0.1, 0]
-    assert its.key.equal(torch.stack([stream(run.seed, "train") for run in MEMBERS]))
-    assert axes.key == 0
-    assert axes.scalars == {"lr": 0}
-
-
-def test_members_start_in_the_dtype_of_their_runs():
-    started = members_of([replace(RUN, dtype="float32")], torch.device("cpu"))
-    assert isinstance(started, Members)
-    assert {leaf.dtype for leaf in started.params.values()} == {torch.float32}
-
-
-# Starting where others ended.
-
-
-def test_two_runs_one_after_the_other_are_the_run_of_all_their_steps():
-    whole, snapshots = fit([replace(run, snapshots=Every(stride=1)) for run in MEMBERS])
-    earlier = [replace(run, steps=7) for run in MEMBERS]
-    first, _ = fit(earlier)
-    runs = [
-        replace(run, steps=5, after=before, snapshots=Every(stride=1))
-        for run, before in zip(MEMBERS, earlier, strict=True)
-    ]
-    second, later = fit(runs, start=first.params)
-    # Between the two they leave their coordinates and come back into them, which rounds.
-    close = partial(torch.testing.assert_close, rtol=0, atol=1e-14)
-    close(torch.cat([first.loss, second.loss], dim=1), whole.loss)
-    assert [snapshot.step for snapshot in later] == [0, 1, 2, 3, 4, 5]
-    for snapshot in later:
-        close(snapshot.params, snapshots[7 + snapshot.step].params)
-
-
-def test_the_optimiser_starts_anew():
-    earlier = replace(RUN, optimiser=Adam(), steps=7)
-    first, _ = fit([earlier])
-    run = replace(earlier, after=earlier, steps=1, snapshots=Every(stride=1))
-    _, (before, after) = fit([run], start=first.params)
-    assert before.state["t"]["t"].tolist() == [0]
-    assert all(leaf.count_nonzero() == 0 for leaf in before.state["m"].values())
-    # So its first step has length lr in every coordinate whose gradient is well above eps.
-    step = (after.params["W_O"] - before.params["W_O"]).abs().max().item()
-    assert step == pytest.approx(1e-3, rel=1e-4)
-
-
-def test_what_did_not_move_before_may_move_after_and_in_another_dtype():
-    first, _ = fit([replace(RUN, trained=("W_O",))])
-    run = replace(RUN, after=RUN, trained=("a", "W_V"), dtype="float32")
-    _, (before, *_, after) = fit([run], start=first.params)
-    for name, leaf in before.params.items():
-        assert leaf.dtype == torch.float32
-        assert leaf.equal(first.params[name].float())
-        assert leaf.equal(after.params[name]) == (name not in ("a", "W_V"))
-
-
-def test_a_training_leaves_the_parameters_it_starts_from_as_they_are():
-    first, _ = fit(MEMBERS)
-    before = {name: leaf.clone() for name, leaf in first.params.items()}
-    fit([replace(run, after=run) for run in MEMBERS], start=first.params)
-    assert_same(first.params, before)
-
-
-def test_parameters_to_start_from_are_given_exactly_to_runs_after_others():
-    after = replace(RUN, after=RUN)
-    params = fit([RUN])[0].params
-    line = (
-        f"^run {after.id} starts after another, so start must hold the parameters it starts from$"
-    )
-    with pytest.raises(ValueError, match=line):
-        Training([after])
-    line = f"^run {RUN.id} starts by itself, so start must be None$"
-    with pytest.raises(ValueError, match=line):
-        Training([RUN], start=params)
-    for runs in ([RUN, after], [after, RUN], [RUN, replace(RUN, after=replace(RUN, steps=0))]):
-        with pytest.raises(ValueError, match=r"^runs .* differ in more than an ensemble"):
-            Training(runs, start=params)
-
-
-def test_parameters_that_do_not_fit_are_refused_and_the_line_names_the_leaf():
-    params, after = fit([RUN])[0].params, replace(RUN, after=RUN)
-    without = {name: leaf for name, leaf in params.items() if name != "W_O"}
-    wrong = [
-        ({**params, "W_V": params["W_V"][:, :9]}, r"W_V is \(9, 12\) there, but \(10, 12\) here"),
-        (without, r"W_O is missing there, but \(6, 10\) here"),
-        ({**params, "c": params["a"][:, :4]}, r"c is \(4,\) there, but missing here"),
-    ]
-    for start, line in wrong:
-        with pytest.raises(ValueError, match=f"^the runs start .* do not fit: {line}$"):
-            fit([after], start=start)
-
-
-# Observing, and stopping what has been trained enough.
-
-
-def test_observe_sees_step_and_stacked_parameters_at_its_steps_and_its_numbers_are_kept():
-    seen = {}
-
-    def observe(step: int, params: Params) -> dict[str, Tensor]:
-        seen[step] = params
-        return {"norm": params["W_O"].norm(dim=(1, 2)), "first": params["W_K"][:, 0]}
-
-    every = fit([replace(run, snapshots=Every(stride=1)) for run in MEMBERS])[1]
-    training, snapshots = fit(MEMBERS, observe=observe, observe_at=At(at=(0, 5, 7, 12)))
-    assert list(seen) == list(training.observed) == [0, 5, 7, 12]
-    for step, params in seen.items():
-        assert_same(params, every[step].params)
-        assert set(training.observed[step]) == {"norm", "first"}
-        assert training.observed[step]["norm"].equal(params["W_O"].norm(dim=(1, 2)))
-    assert [snapshot.step for snapshot in snapshots] == [0, 4, 8, 12]
-    assert_same(snapshots[-1].params, every[-1].params)
-
-
-def test_observe_looks_when_snapshots_are_taken_unless_told_otherwise():
-    training, _ = fit([RUN], observe=lambda step, params: {"a": params["a"][:, 0]})
-    assert list(training.observed) == [0, 4, 8, 12]
-
-
-def stopping(place: int, at: int, count: int = 4):
-    """An observation that has enough of one member from some step on."""
-
-    def observe(step: int, params: Params) -> dict[str, Tensor]:
-        enough = torch.zeros(count, dtype=torch.bool)
-        enough[place] = step >= at
-        return {"stop": enough, "norm": params["W_O"].norm(dim=(1, 2))}
-
-    return observe
-
-
-def test_stop_ends_that_member_only():
-    runs = [replace(run, snapshots=Every(stride=1)) for run in MEMBERS]
-    free, unstopped = fit(runs)
-    training, snapshots = fit(runs, observe=stopping(1, 5), observe_at=Every(stride=1))
-    assert training.endings == [Ending(12, "finished"), Ending(5, "observed"), *free.endings[2:]]
-    assert training.loss[1, :5].equal(free.loss[1, :5])
-    assert training.loss[1, 5:].isnan().all()
-    assert all("stop" not in numbers for numbers in training.observed.values())
-    for snapshot in snapshots:
-        frozen = min(snapshot.step, 5)
-        assert_same(member(snapshot.params, 1), member(unstopped[frozen].params, 1))
-        for place in (0, 2, 3):
-            assert_same(
-                member(snapshot.params, place), member(unstopped[snapshot.step].params, place)
-            )
-    for place in (0, 2, 3):
-        assert training.loss[place].equal(free.loss[place])
-
-
-def test_training_ends_when_every_member_was_stopped():
-    steps = []
-
-    def observe(step: int, params: Params) -> dict[str, Tensor]:
-        steps.append(step)
-        return {"stop": torch.tensor([step >= 2, step >= 6])}
-
-    training, snapshots = fit(
-        [replace(run, snapshots=Every(stride=2)) for run in MEMBERS[:2]],
-        observe=observe,
-        observe_at=Every(stride=2),
-    )
-    assert training.endings == [Ending(2, "observed"), Ending(6, "observed")]
-    assert steps == [0, 2, 4, 6]
-    assert [snapshot.step for snapshot in snapshots] == [0, 2, 4, 6]
-    assert training.loss.isfinite().sum(1).tolist() == [2, 6]
-
-
-# Diverging.
-
-
-@pytest.mark.parametrize("lr", DIVERGING.values(), ids=DIVERGING)
-def test_a_member_that_diverges_stops_says_so_and_leaves_the_others_alone(lr):
-    diverging = replace(RUN, seed=5, snapshots=Every(stride=1))
-    # An infinite rate is refused in a description, so it is put where the step reads it.
-    object.__setattr__(diverging, "optimiser", SGD(lr=0.2))
-    object.__setattr__(diverging.optimiser, "lr", lr)
-    others = [replace(run, snapshots=Every(stride=1)) for run in (MEMBERS[1], MEMBERS[2])]
-    with pytest.warns(RuntimeWarning) as caught:
-        training, snapshots = fit([others[0], diverging, others[1]])
-    (ending,) = {ending for ending in training.endings if ending.reason != "finished"}
-    assert training.endings[1] is ending
-    assert ending.reason == "diverged"
-    assert ending.step < 12
-    (warning,) = caught
-    assert str(warning.message).startswith(
-        f"run {diverging.id} (seed 5) diverged at step {ending.step}: training loss "
-    )
-    last = training.loss[1, ending.step]
-    assert str(warning.message).endswith(f" {last.item():.3g}")
-    assert training.loss[1, : ending.step].isfinite().all()
-    assert training.loss[1, ending.step + 1 :].isnan().all()
-    assert {1e4: 1e8 < last < math.inf, 1e160: last.isnan(), math.inf: ending.step == 0}[lr]
-    for snapshot in snapshots:
-        assert all(leaf.isfinite().all() for leaf in snapshot.params.values())
-        frozen = snapshots[min(snapshot.step, ending.step)].params
-        assert_same(member(snapshot.params, 1), member(frozen, 1))
-    alone, undisturbed = fit(others)
-    for place, its in ((0, 0), (2, 1)):
-        assert training.loss[place].equal(alone.loss[its])
-        assert_same(member(snapshots[-1].params, place), member(undisturbed[-1].params, its))
-
-
-def test_a_loss_up_to_the_limit_is_no_divergence():
-    wild = replace(RUN, optimiser=SGD(lr=1e4), steps=5)
-    with pytest.warns(RuntimeWarning):
-        ended = fit([wild])[0].endings[0].step
-    tame, _ = fit([replace(wild, steps=ended)])
-    assert tame.endings == [Ending(ended, "finished")]
-    assert tame.loss.max() > 100
-
-
-def test_a_member_that_diverged_is_not_stopped_once_more():
-    wild = replace(RUN, optimiser=SGD(lr=1e4))
-    with pytest.warns(RuntimeWarning):
-        training, _ = fit([RUN, wild], observe=stopping(1, 8, 2), observe_at=At(at=(8,)))
-    assert training.endings[0] == Ending(12, "finished")
-    assert training.endings[1].reason == "diverged"
-    assert training.endings[1].step < 8
-
-
 # Bad input.
 
 
@@ -519,6 +255,12 @@ def test_a_loss_that_is_not_one_number_a_prompt_is_refused_in_one_line(batch):
         fit([run])
     for loss in ("hinge", "logistic"):
         assert fit([replace(run, loss=loss)])[0].loss.isfinite().all()
+
+
+def test_training_warns_of_nothing_when_nothing_is_wrong():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit([RUN])
 
 
 # The compiled path.
@@ -586,83 +328,3 @@ def test_the_compiled_path_is_the_eager_one(dtype, tolerance, tmp_path):
         check=False,
     )
     assert done.stdout == "equal\n", done.stderr
-
-
-# The progress line.
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    monkeypatch.setattr("tqdm.std.time", clock := Clock())
-    return clock
-
-
-class Log(io.StringIO):
-    """A file in memory, with all that ``typing.IO`` asks of one."""
-
-    mode, name = "w", "log"
-
-
-@pytest.fixture
-def log():
-    return Log()
-
-
-def written(log: io.StringIO) -> list[str]:
-    return [line for line in log.getvalue().split("\r") if line.strip()]
-
-
-def test_long_work_leaves_a_line_now_and_then_in_a_log(clock, log):
-    with progress.bar(100, "training 3 members", unit="step", out=log) as bar:
-        for _ in range(50):
-            clock.now += 1
-            bar.update()
-        lines = written(log)
-    assert 1 <= len(lines) <= 3
-    assert "training 3 members" in lines[-1]
-    assert "/100" in lines[-1]
-    assert "".join(lines).isascii()
-
-
-def test_short_work_leaves_no_line_in_a_log(clock, log):
-    with progress.bar(100, "training", unit="step", out=log) as bar:
-        for _ in range(100):
-            clock.now += 0.1
-            bar.update()
-    assert not written(log)
-
-
-def test_a_terminal_sees_a_bar_at_once(monkeypatch, clock, log):
-    monkeypatch.setattr(log, "isatty", lambda: True)
-    with progress.bar(10, "training", unit="step", out=log) as bar:
-        clock.now += 1
-        bar.update()
-        assert "1/10" in written(log)[-1]
-
-
-def test_training_moves_the_progress_line_by_one_for_each_step_of_each_member(monkeypatch, log):
-    bars = []
-
-    def bar(total, label, *, unit):
-        bars.append(progress.bar(total, label, unit=unit, out=log))
-        return bars[-1]
-
-    monkeypatch.setattr(train, "bar", bar)
-    fit(MEMBERS[:2])
-    (only,) = bars
-    assert (only.total, only.n, only.desc) == (24, 24, "training 2 members")
-
-
-def test_training_warns_of_nothing_when_nothing_is_wrong():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fit([RUN])
