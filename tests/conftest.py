@@ -20,7 +20,7 @@ THREADS = int(
 torch.set_num_threads(THREADS)
 
 # What several files of tests share asserts as well, and says as much when it fails.
-pytest.register_assert_rewrite("tests.tdlab")
+pytest.register_assert_rewrite("tests.synthetic_tasks", "tests.tdlab")
 
 # No deadline: the first example of a test pays for imports. CI draws the same examples every time.
 settings.register_profile("local", deadline=None)
