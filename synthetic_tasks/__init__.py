@@ -3,8 +3,9 @@
 from synthetic_tasks.cot import Reasoning
 from synthetic_tasks.cue_text import CueText
 from synthetic_tasks.digits import Digits
-from synthetic_tasks.icl import InContextClassification, OutOfDomain
+from synthetic_tasks.icl import InContextClassification
 from synthetic_tasks.noisy_cot import NoisyReasoning
+from synthetic_tasks.out_of_domain import OutOfDomain
 from synthetic_tasks.pathfinder import Pathfinder
 from synthetic_tasks.pool import FullBatch
 from synthetic_tasks.regression import KeysAndValues, TokenRegression

@@ -3,9 +3,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +12,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from synthetic_tasks import Batch, InContextClassification, OutOfDomain, sample
-from synthetic_tasks.icl import World
-from synthetic_tasks.patterns import coefficients
+from synthetic_tasks import InContextClassification, sample
 from synthetic_tasks.threefry import stream
+from tests.synthetic_tasks.pattern_prompts import (
+    MANY,
+    SEED,
+    SHIFTED,
+    TASK,
+    draw,
+    noise,
+    within,
+    world_of,
+)
 
 ROOT = Path(__file__).parents[2]
-SEED = 12
-TASK = InContextClassification(
-    relevant=5, irrelevant=7, label_width=4, length=9, alpha=0.7, kappa=0.4, beta=1.7
-)
-TRAINED = replace(TASK, relevant=7, irrelevant=8)
-PAIRS = ((4, 1), (0, 6), (2, 3))
-SHIFTED = OutOfDomain(trained=TRAINED, coefficient_sum=0.8, pairing=PAIRS)
-MANY = 4000  # prompts of a statistical test
-
-draw = partial(sample, seed=SEED, dtype=torch.float64)
-Described = InContextClassification | OutOfDomain
-
-
-def world_of(task: Described, seed: int = SEED) -> World:
-    return task.world(stream(seed, "world"))
-
-
-def noise(task: Described, batch: Batch) -> Tensor:
-    """What each input holds of every irrelevant pattern, as multiples of it: (b, n, k)."""
-    world, width = world_of(task), world_of(task).relevant.shape[-1]
-    rest = batch.prompt[..., :width] - world.relevant[batch.latent.pattern]
-    return torch.einsum("bnd, kd -> bnk", rest, world.irrelevant) / world.irrelevant[0].norm() ** 2
-
-
-def within(measured: Tensor | float, chance: float, count: float, sigmas: float = 5) -> bool:
-    """Whether a frequency among ``count`` coins of this chance is where it must be."""
-    return abs(float(measured) - chance) < sigmas * math.sqrt(chance * (1 - chance) / count)
 
 
 # What a prompt is made of.
@@ -308,88 +286,6 @@ def test_patterns_may_be_shown_unequally_often_as_long_as_their_labels_are_balan
     assert replace(TASK, tasks=tasks).pairs == tasks
 
 
-# Out of domain.
-
-
-def test_out_of_domain_patterns_are_the_trained_members_own_mixed_by_the_coefficients():
-    trained, shifted = world_of(TRAINED), world_of(SHIFTED)
-    mixing = shifted.relevant @ trained.relevant.T / 1.7**2
-    k = coefficients(2, 0.8)
-    expected = torch.zeros(3, 7, dtype=torch.float64)
-    for row, pair in enumerate(PAIRS):
-        expected[row, list(pair)] = k
-    torch.testing.assert_close(mixing, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(mixing.sum(1), torch.full((3,), 0.8, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("outside", [0.0, 0.35, 1.0])
-@pytest.mark.parametrize("pairing", [PAIRS, "drawn"])
-def test_out_of_domain_patterns_are_orthogonal_of_norm_beta_with_the_part_asked_for_outside(
-    outside, pairing
-):
-    shifted = world_of(replace(SHIFTED, outside=outside, pairing=pairing))
-    trained = world_of(TRAINED)
-    both = torch.cat([shifted.relevant, shifted.irrelevant])
-    gram = 1.7**2 * torch.eye(len(both), dtype=torch.float64)
-    torch.testing.assert_close(both @ both.T, gram, rtol=0, atol=1e-12)
-    inside = shifted.relevant @ trained.relevant.T / 1.7**2
-    beyond = shifted.relevant @ trained.irrelevant.T / 1.7**2
-    r = torch.full((3,), outside, dtype=torch.float64)
-    torch.testing.assert_close(beyond.norm(dim=1), r, rtol=0, atol=1e-12)
-    torch.testing.assert_close(inside.sum(1), 0.8 * (1 - r.square()).sqrt(), rtol=0, atol=1e-12)
-    # Each along one IDI pattern of its own.
-    assert ((beyond.abs() > 1e-9).sum(1) == (outside > 0)).all()
-
-
-def test_out_of_domain_noise_is_another_basis_in_the_span_of_the_idi_patterns():
-    trained, shifted = world_of(TRAINED), world_of(replace(SHIFTED, outside=0.5))
-    within_idi = shifted.irrelevant @ trained.irrelevant.T @ trained.irrelevant / 1.7**2
-    torch.testing.assert_close(within_idi, shifted.irrelevant, rtol=0, atol=1e-12)
-    assert shifted.irrelevant.shape == (5, 15)  # M2 less one for each ODR pattern
-    overlap = shifted.irrelevant @ trained.irrelevant.T / 1.7**2
-    assert (overlap.abs().max(1).values < 0.999).all()
-
-
-def test_out_of_domain_keeps_label_alpha_kappa_and_plays_all_tasks():
-    trained, shifted = world_of(TRAINED), world_of(SHIFTED)
-    assert shifted.label.equal(trained.label)
-    assert (shifted.alpha, shifted.kappa) == (trained.alpha, trained.kappa)
-    assert {tuple(pair) for pair in shifted.tasks.tolist()} == {
-        (a, b) for a in range(3) for b in range(3) if a != b
-    }
-    batch = draw(SHIFTED, size=200)
-    assert batch.latent.pattern.unique().tolist() == [0, 1, 2]
-    assert {tuple(pair) for pair in batch.latent.task.tolist()} == set(
-        map(tuple, shifted.tasks.tolist())
-    )
-
-
-def test_alpha_length_and_kappa_out_of_domain_may_differ_while_the_patterns_stay():
-    other = replace(SHIFTED, trained=replace(TRAINED, alpha=0.3, length=4, kappa=2.0))
-    assert world_of(other).relevant.equal(world_of(SHIFTED).relevant)
-    assert world_of(other).irrelevant.equal(world_of(SHIFTED).irrelevant)
-    batch = draw(other, size=MANY)
-    assert batch.prompt.shape[1] == 5
-    first = batch.latent.pattern[:, :-1] == batch.latent.task[:, :1]
-    assert within(first.double().mean(), 0.15, MANY * 4)
-    assert 1.9 < noise(other, batch).abs().max() <= 2
-
-
-def test_a_drawn_pairing_differs_between_members_and_is_the_one_that_is_mixed():
-    drawn = replace(SHIFTED, pairing="drawn")
-    pairs = [drawn.pairs(stream(seed, "world")) for seed in range(20)]
-    assert len(Counter(frozenset(map(frozenset, one.tolist())) for one in pairs)) > 5
-    for seed, mine in enumerate(pairs):
-        mixing = world_of(drawn, seed).relevant @ world_of(TRAINED, seed).relevant.T / 1.7**2
-        expected = torch.zeros(3, 7, dtype=torch.float64)
-        expected.scatter_(1, mine, coefficients(2, 0.8).expand(3, 2))
-        torch.testing.assert_close(mixing, expected, rtol=0, atol=1e-12)
-
-
-def test_a_listed_pairing_is_taken_as_it_stands():
-    assert SHIFTED.pairs(stream(0, "world")).tolist() == [list(pair) for pair in PAIRS]
-
-
 # Bad input.
 
 
@@ -433,36 +329,6 @@ def test_a_bad_setting_gets_one_line_that_says_what_would_be_right(wrong, error,
     settings = {"relevant": 5, "irrelevant": 7, **wrong}
     with pytest.raises(error, match=f"^{line}$") as caught:
         InContextClassification(**settings)
-    assert caught.type is error
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "line"),
-    [
-        ({"coefficient_sum": 1.5}, ValueError, r"coefficient_sum is 1\.5, .*\[-1\.414, 1\.414\]"),
-        ({"coefficient_sum": math.nan}, ValueError, "coefficient_sum is nan, but .*"),
-        ({"coefficient_sum": True}, TypeError, "coefficient_sum is True, but must be a number"),
-        ({"outside": -0.1}, ValueError, r"outside is -0\.1, but must lie in \[0, 1\]"),
-        ({"outside": 1.1}, ValueError, r"outside is 1\.1, but must lie in \[0, 1\]"),
-        ({"pairing": "random"}, ValueError, "pairing is 'random', but must be one of drawn"),
-        ({"pairing": [(0, 1), (1, 2), (3, 4)]}, ValueError, ".*0, 1.*1, 2.* twice"),
-        ({"pairing": [(0, 1), (2, 3), (4, 7)]}, ValueError, r"pairing .*\(4, 7\).* 0\.\.6"),
-        ({"pairing": [(0, 1), (2, 3), (4, -1)]}, ValueError, r".*\(4, -1\).* 0\.\.6"),
-        ({"pairing": PAIRS[:2]}, ValueError, "2 pairs .* at least 3.*"),
-        ({"trained": replace(TASK, relevant=5)}, ValueError, r"2 pairs .* \(M1 of at least 6\)"),
-        (
-            {"trained": replace(TRAINED, irrelevant=3)},
-            ValueError,
-            r"irrelevant \(M2\) is 3, but .* exceed the 3 pairs",
-        ),
-        ({"coeficient_sum": 1}, TypeError, ".* no field 'coeficient_sum'; .* 'coefficient_sum'.*"),
-    ],
-    ids=str,
-)
-def test_a_bad_shift_gets_one_line_that_says_what_would_be_right(wrong, error, line):
-    with pytest.raises(error, match=f"^{line}$") as caught:
-        OutOfDomain(**{"trained": replace(TRAINED, relevant=7), "pairing": "drawn", **wrong})
     assert caught.type is error
     assert "\n" not in str(caught.value)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from synthetic_tasks import InContextClassification
-from synthetic_tasks.icl import Pair
+from synthetic_tasks.task_sets import Pair
 from tdlab.results import tidy
 from tdlab.studies.evaluation import evaluate, members, risks
 from tdlab.studies.icl.setting import Setting

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synthetic_tasks import Batch, InContextClassification, OutOfDomain, Task
-from synthetic_tasks.icl import Pair
+from synthetic_tasks.task_sets import Pair
 from synthetic_tasks.threefry import stream
 from tdlab.results import tidy
 from tdlab.run import Run
