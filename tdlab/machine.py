@@ -12,8 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _KEEP = 1 << 30  # bytes
-_HEAP = 1 << 26  # bytes of which glibc makes the heaps of threads
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def prepare() -> None:
@@ -37,7 +36,8 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP)
-        libc.mallopt(_M_TOP_PAD, _HEAP)  # so that no empty heap of a thread is handed back
+        # Heaps of their own would each keep what their thread once needed.
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 @contextmanager
