@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import (
+    keystr,
+    tree_flatten,
+    tree_flatten_with_path,
+    tree_leaves,
+    tree_map,
+    tree_unflatten,
+)
 
 from tdlab.basis import change_of_basis
 from tdlab.ensemble import MOVING, Data, Members, chance, data, draw, learn, moving, start
@@ -33,15 +40,24 @@ _programs: dict[Any, Program] = {}
 
 
 class Engine:
-    """An ensemble on its way; ``params`` are those that it sets out from, if not from its init."""
+    """An ensemble on its way; ``params`` are those that it sets out from, if not from its init.
+
+    ``resume`` are its members as they moved in an earlier engine (``moving``).
+    """
 
     def __init__(
-        self, runs: Sequence[Run], device: torch.device, path: str, params: Params | None = None
+        self,
+        runs: Sequence[Run],
+        device: torch.device,
+        path: str,
+        params: Params | None = None,
+        resume: Members | None = None,
     ) -> None:
         self._count, missing = len(runs), COMPILED - len(runs)
         if path == "compiled" and missing > 0:
             runs = [*runs, *[runs[-1]] * missing]
             params = params and {k: _filled(leaf, missing) for k, leaf in params.items()}
+            resume = resume and tree_map(lambda leaf: _filled(leaf, missing), resume)
         self._run, self._path, self._size = runs[0], path, len(runs)
         its_data, axes = data(runs, device)
         began = start(runs, device, params)
@@ -49,6 +65,8 @@ class Engine:
             world = its_data.world
             there, self._back = change_of_basis(runs[0], world, axes.world, began.params)
             members = began._replace(params=there(began.params))
+        if resume is not None:
+            members = _like(members, resume)
         self._now, self._members = tree_flatten(members)
         self._data = tree_leaves(its_data)
         self._first, self._drawn = 0, list[Tensor]()
@@ -130,6 +148,12 @@ class Engine:
         return tree_map(lambda leaf: leaf[: self._count], members)
 
     @property
+    def moving(self) -> Members:
+        """The members as they are now, in the coordinates in which they move."""
+        members: Members = tree_unflatten(self._now, self._members)
+        return tree_map(lambda leaf: leaf[: self._count], members)
+
+    @property
     def ended(self) -> Int[Tensor, " member"]:
         """After how many steps each member stopped, or ``MOVING``."""
         return self._now[-1][: self._count]
@@ -144,6 +168,17 @@ class Engine:
 def forget() -> None:
     """Drops all programs, as a new process would have none; compiled ones stay on disk."""
     _programs.clear()
+
+
+def _like(members: Members, others: Members) -> Members:
+    """The others, where the members are; ``ValueError`` if they are not of the same shapes."""
+    leaves, structure = tree_flatten_with_path(members)
+    given = {keystr(path): leaf for path, leaf in tree_flatten_with_path(others)[0]}
+    wanted = {keystr(path): leaf for path, leaf in leaves}
+    if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise ValueError("the moment to resume from is that of other runs")
+    moved = [given[k].to(leaf.device, leaf.dtype).contiguous() for k, leaf in wanted.items()]
+    return tree_unflatten(moved, structure)
 
 
 def _filled(leaf: Tensor, missing: int) -> Tensor:

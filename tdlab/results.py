@@ -16,13 +16,11 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +31,8 @@ from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from tdlab.files import whole_or_absent
 
 SOURCES = ("measured", "theory")
 COLUMNS = {
@@ -122,7 +122,7 @@ def write(path: str | Path, table: pd.DataFrame) -> None:
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     origin = {b"tdlab": json.dumps(provenance()).encode()}
     arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | origin)
-    with _whole_or_absent(Path(path)) as file:
+    with whole_or_absent(Path(path)) as file:
         pq.write_table(arrow, file)
 
 
@@ -138,7 +138,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         name: tensor.clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    with _whole_or_absent(Path(path)) as file:
+    with whole_or_absent(Path(path)) as file:
         file.write(save(plain, {"tdlab": json.dumps(provenance())}))
 
 
@@ -257,20 +257,6 @@ def _kept(name: str) -> Path | None:
         return None
     Path(directory).mkdir(parents=True, exist_ok=True)
     return Path(directory) / name
-
-
-@contextmanager
-def _whole_or_absent(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` once it is complete, or never."""
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with unfinished.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _safetensors(path: str | Path) -> safe_open:

@@ -1,6 +1,7 @@
 """A run: one training with one seed, as a frozen value with an id."""
 
 import json
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -83,7 +84,7 @@ class Run:
         """How many numbers there are in the prompts of all steps."""
         return self.steps * self.batch * self.task.columns * self.task.token_width
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of a hash of all that fixes the trajectory."""
         return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,254 +1,282 @@
-"""Many runs: grouped into ensembles, trained, and handed back run by run in the order asked for."""
+"""Many runs: what a store lacks of them is trained, in ensembles, and what is there is handed back.
 
-import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
+A run that is asked for is trained once, however often and by however many processes it is asked
+for; what one process leaves unfinished the next goes on with.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Event
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from synthetic_tasks.threefry import stream
-from tdlab.engine import COMPILED
-from tdlab.memory import budget, members_within
-from tdlab.models import Params, stacked
-from tdlab.progress import bar
+from tdlab.groups import by_program, ensembles, path_of
+from tdlab.job import SAVE_EVERY, Job, do
+from tdlab.memory import budget
+from tdlab.progress import Progress, bar
+from tdlab.records import Damaged
 from tdlab.run import Run
-from tdlab.schedule import Schedule
-from tdlab.train import Ending, Observe, Snapshot, Training, faster_path
+from tdlab.schedule import At, Schedule
+from tdlab.store import Disk, Memory, Store
+from tdlab.train import Observe
+from tdlab.trajectory import Standing, Trained, asked
 
-# (ours) Members trained at once where nothing is compiled: enough to make up for the calls of
-# operations, few enough to stay in the machine's caches.
-MEMBERS = 16
-_FEW = 2  # (ours) Fewer are not worth a thread of their own.
-# (ours) Multiplications in a step of one member below which it is nothing but calls of operations:
-# many members then take no longer than few.
-_SMALL = 1 << 20
-_MANY = 256  # (ours) of such members
+_WAIT = 1.0  # seconds between two looks at runs that another process trains
 
 
-class Diverged(ArithmeticError):
-    """There is nothing to measure, because every run diverged."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of the runs that a sweep was asked for, each counted once."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
-    """What is kept of one run: snapshots, the last at its end, every loss, and how it ended."""
-
-    run: Run
-    steps: tuple[int, ...]
-    params: Params  # each leaf with a leading axis over ``steps``
-    loss: Float[Tensor, " step"]
-    observed: dict[int, dict[str, Tensor]]
-    ending: Ending
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run took all the steps asked for, or stopped because it had enough."""
-        return self.ending.reason != "diverged"
-
-    def at(self, step: int) -> Params:
-        """The parameters after ``step`` updates; ``ValueError`` where no snapshot was taken."""
-        if step not in self.steps:
-            raise ValueError(
-                f"no snapshot at step {step} of run {self.run.id}; it has {self.steps}"
-            )
-        return {name: leaf[self.steps.index(step)] for name, leaf in self.params.items()}
-
-    @property
-    def final(self) -> Params:
-        """The parameters as the run left them."""
-        return self.at(self.steps[-1])
+    found: list[Run] = field(default_factory=list)  # nothing of them was missing
+    trained: list[Run] = field(default_factory=list)
+    diverged: list[Run] = field(default_factory=list)  # some of those found or trained
+    failed: dict[Run, str] = field(default_factory=dict)  # and why
 
 
 def trained(
     runs: Sequence[Run],
     *,
+    store: Store | None = None,
     observe: Observe | None = None,
     observe_at: Schedule | None = None,
-    earlier: Sequence[Trained] = (),
     device: str = "cpu",
     path: str = "auto",
     memory: int | None = None,
 ) -> list[Trained]:
-    """Trains these runs in this process.
+    """These runs, trained as far as the store lacks them, in this process.
 
     Runs of one program become ensembles that stay in the caches, or of many more members where
     these are small, and in any case within ``memory`` bytes, all of them that train at once taken
     together (by default a quarter of the machine's); a member's result does not depend on how they
-    are split. ``observe``, ``observe_at``, ``device`` and ``path`` are those of
-    :class:`tdlab.train.Training`; with ``observe``, which sees its members together, the runs of
-    one program stay one ensemble. Runs that start ``after`` others find these in ``earlier``, or
-    else they are trained first.
+    are split. ``store`` is the user's on disk unless given; with ``Memory()`` all are trained anew.
+    Runs that start ``after`` others need these trained, and they are trained first.
+
+    ``observe``, ``observe_at``, ``device`` and ``path`` are those of
+    :class:`tdlab.train.Training`. With ``observe``, which sees its members together, the runs of
+    one program stay one ensemble; and they are always trained, because what a function observes has
+    no name under which it could be found again.
 
     Returns:
         The results, in the order of the runs.
     """
-    threads = torch.get_num_threads() if device == "cpu" else 1
-    limit = (budget() if memory is None else memory) // threads
-    before = _befores(runs, earlier, device, path)
-    groups: list[tuple[list[int], str]] = []
-    for group in _by_program(runs):
-        its_path = _faster_path([runs[place] for place in group]) if path == "auto" else path
-        size = len(group) if observe else _size(group, runs[group[0]], its_path, threads, limit)
-        groups += [(group[at : at + size], its_path) for at in range(0, len(group), size)]
-    # The longest first, so that no thread is left alone with it in the end.
-    groups.sort(key=lambda each: -sum(runs[place].numbers for place in each[0]))
-    with bar(sum(run.steps for run in runs), f"training {len(runs)} runs", unit="step") as progress:
-        trainings = [
-            Training(
-                [runs[place] for place in places],
-                observe=observe,
-                observe_at=observe_at,
-                start=_start([runs[place] for place in places], before),
-                device=device,
-                path=its_path,
-                progress=progress,
-            )
-            for places, its_path in groups
-        ]
-        results = _side_by_side(trainings, threads)
-    places = chain.from_iterable(places for places, _ in groups)
-    done = dict(zip(places, chain(*results), strict=True))
-    return [done[place] for place in range(len(runs))]
+    store = Disk() if store is None else store
+    if observe is not None:
+        befores = [run.after for run in runs if run.after is not None]
+        store = Memory(trained(befores, store=store, device=device, path=path, memory=memory))
+    kind = partial(Job, observe=observe, observe_at=observe_at, device=device)
+    _train(runs, store, kind, path, memory, fail_fast=True)
+    kept = {run.id: store.load(run) for run in runs}
+    return [kept[run.id].as_asked(run) for run in runs]
 
 
-def finished(results: Sequence[Trained]) -> list[Trained]:
-    """Those that did not diverge. Raises ``Diverged`` if none is left."""
-    kept = [result for result in results if result.finished]
-    if not kept:
-        raise Diverged(f"all {len(results)} runs diverged; a smaller learning rate may help")
-    return kept
+def train(
+    runs: Sequence[Run],
+    *,
+    store: Store | None = None,
+    device: str = "cpu",
+    path: str = "auto",
+    memory: int | None = None,
+    save_every: float = SAVE_EVERY,
+    fail_fast: bool = False,
+) -> Outcome:
+    """Trains what the store lacks of these runs, without handing their parameters back.
 
-
-def at_each_step(results: Sequence[Trained]) -> tuple[tuple[int, ...], Params]:
-    """The parameters of all results at each of their snapshots.
+    The arguments are those of :func:`trained`. An ensemble on its way is put by
+    every ``save_every`` seconds. What fails is left out, unless ``fail_fast``; what was trained
+    until then stays.
 
     Returns:
-        The steps, and the parameters with leading axes member, step.
-
-    Raises:
-        ValueError: for a run that diverged, or snapshots at different steps.
+        What became of each run.
     """
-    _require_finished(results)
-    if len({result.steps for result in results}) != 1:
-        raise ValueError("the results have snapshots at different steps and cannot be stacked")
-    return results[0].steps, stacked(result.params for result in results)
+    store = Disk() if store is None else store
+    kind = partial(Job, device=device, save_every=save_every)
+    return _train(runs, store, kind, path, memory, fail_fast=fail_fast)
 
 
-def final(results: Sequence[Trained]) -> Params:
-    """The last parameters of all results, leading axis member; raises for a run that diverged."""
-    _require_finished(results)
-    return stacked(result.final for result in results)
+def _train(
+    runs: Sequence[Run],
+    store: Store,
+    kind: Callable[..., Job],
+    path: str,
+    memory: int | None,
+    *,
+    fail_fast: bool,
+) -> Outcome:
+    requests = _requests(runs)
+    wanted = {run.id for run in runs}
+    outcome = Outcome()
+    lacking = _lacking(requests, wanted, store, outcome, fail_fast)
+    paths = _paths(requests, path) if lacking else {}
+    left = sum(run.steps - first for run, (first, _) in lacking.items())
+    with bar(left, f"training {len(lacking)} runs", unit="step") as progress:
+        waiting = _waiting(list(lacking))
+        for count in sorted(set(waiting.values()), reverse=True):
+            ready = {run: its for run, its in lacking.items() if waiting[run.id] == count}
+            jobs = _jobs(_with_befores(ready, outcome), paths, kind, memory)
+            _run_all(jobs, store, progress, outcome, fail_fast)
+    for run in requests:
+        if run.id in wanted and run not in outcome.failed:
+            (outcome.trained if run in lacking else outcome.found).append(run)
+            standing = store.standing(run)
+            if standing is not None and standing.over and standing.taken < run.steps:
+                outcome.diverged.append(run)
+    return outcome
 
 
-def _require_finished(results: Sequence[Trained]) -> None:
-    for result in results:
-        if not result.finished:
-            raise ValueError(
-                f"run {result.run.id} diverged at step {result.ending.step}; "
-                "tdlab.sweep.finished leaves such runs out"
-            )
+def _requests(runs: Sequence[Run]) -> list[Run]:
+    """All that is asked of each id, as one run: of these runs and of those before them."""
+    of_id: dict[str, list[Run]] = {}
+    queue = list(runs)
+    for run in queue:
+        of_id.setdefault(run.id, []).append(run)
+        if run.after is not None:
+            queue.append(run.after)
+    return [_together(each) for each in of_id.values()]
 
 
-def _befores(
-    runs: Sequence[Run], earlier: Sequence[Trained], device: str, path: str
-) -> dict[tuple[str, int], Trained]:
-    """The results that some of the runs start from, by id and number of steps."""
-    known = {(result.run.id, result.run.steps): result for result in earlier}
-    needed = {(run.after.id, run.after.steps): run.after for run in runs if run.after is not None}
-    missing = [run for key, run in needed.items() if key not in known]
-    if missing:
-        results = trained(missing, earlier=earlier, device=device, path=path)
-        known |= {(result.run.id, result.run.steps): result for result in results}
-    return known
+def _together(runs: Sequence[Run]) -> Run:
+    """One run that asks for all that these runs of one id ask for."""
+    steps = max(run.steps for run in runs)
+    first = next(run for run in runs if run.steps == steps)
+    seen = {step for run in runs for step in asked(run)}
+    return first if seen <= set(asked(first)) else replace(first, snapshots=At(at=_sorted(seen)))
 
 
-def _start(runs: Sequence[Run], known: dict[tuple[str, int], Trained]) -> Params | None:
-    befores = [known[run.after.id, run.after.steps] for run in runs if run.after is not None]
-    for before in befores:
-        if before.finished and before.ending.step < before.run.steps:  # of which no id knows
-            raise ValueError(
-                f"run {before.run.id} was stopped at step {before.ending.step}, but the runs after "
-                f"it start where its {before.run.steps} steps end"
-            )
-    return final(befores) if befores else None
+def _sorted(steps: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(steps))
 
 
-def _by_program(runs: Sequence[Run]) -> list[list[int]]:
-    """Places in the list, grouped by program; what moves may differ where members are small."""
-    programs: dict[object, list[int]] = {}
-    for place, run in enumerate(runs):
-        programs.setdefault(run.program, []).append(place)
-    groups: dict[object, list[int]] = {}
-    for program, places in programs.items():
-        small = _is_small(runs[places[0]])
-        for place in places:
-            moving = None if small else frozenset(runs[place].moving)
-            groups.setdefault((program, moving), []).append(place)
-    return list(groups.values())
+def _depth(run: Run) -> int:
+    return 0 if run.after is None else 1 + _depth(run.after)
 
 
-def _size(group: Sequence[int], run: Run, path: str, threads: int, limit: int) -> int:
-    """Of how many members to make ensembles, so that they occupy every thread."""
-    if _is_small(run):
-        size = min(_MANY, len(group))
-    elif path == "compiled":
-        size = COMPILED
-    else:
-        size = min(MEMBERS, max(_FEW, math.ceil(len(group) / threads)))
-    return members_within(limit, run, size)
+def _waiting(runs: Sequence[Run]) -> dict[str, int]:
+    """How many of these runs wait for each one, in the longest row of runs after it."""
+    found = {run.id: 0 for run in runs}
+    for run in sorted(runs, key=_depth, reverse=True):
+        if run.after is not None and run.after.id in found:
+            found[run.after.id] = max(found[run.after.id], found[run.id] + 1)
+    return found
 
 
-def _faster_path(group: Sequence[Run]) -> str:
-    """Small members gain together what one of them gains."""
-    return faster_path(group[:1] if _is_small(group[0]) else group)
+Lacking = dict[Run, tuple[int, Standing | None]]  # from which step on, and what there is
 
 
-def _is_small(run: Run) -> bool:
-    """Whether a step of one member is nothing but calls of operations."""
-    params = run.model.init(stream(run.seed, "init"))
-    weights = sum(leaf.numel() for leaf in params.values())
-    return run.batch * run.task.columns * weights < _SMALL
+def _lacking(
+    requests: Sequence[Run], wanted: set[str], store: Store, outcome: Outcome, fail_fast: bool
+) -> Lacking:
+    """What is to be trained for the wanted runs."""
+    found: Lacking = {}
+    needed = set(wanted)
+    for run in sorted(requests, key=_depth, reverse=True):
+        if run.id not in needed:
+            continue
+        try:
+            standing = store.standing(run)
+        except Damaged as error:
+            if fail_fast:
+                raise
+            outcome.failed[run] = str(error)
+            continue
+        first = 0 if standing is None else standing.lacks(run)
+        if first is None:
+            continue
+        if first == 0 and standing is not None:  # a snapshot is missing that was passed by
+            seen = _sorted({*standing.steps, *asked(run)})
+            steps = max(run.steps, standing.taken)
+            found[replace(run, steps=steps, snapshots=At(at=seen))] = (first, standing)
+        else:
+            found[run] = (first, standing)
+        if run.after is not None:
+            needed.add(run.after.id)
+    return found
 
 
-def _side_by_side(trainings: Sequence[Training], threads: int) -> list[list[Trained]]:
+def _paths(requests: Sequence[Run], path: str) -> dict[str, str]:
+    """The path of each run, by its id: decided by all that is asked for, done or not."""
+    # So that a sweep that goes on takes those that it took when it began.
+    return {
+        run.id: its
+        for group in by_program(requests)
+        for its in [path_of(group) if path == "auto" else path]
+        for run in group
+    }
+
+
+def _with_befores(ready: Lacking, outcome: Outcome) -> Lacking:
+    """Those whose runs before them did not fail."""
+    failed = {run.id: why for run, why in outcome.failed.items()}
+    for run in ready:
+        if run.after is not None and run.after.id in failed:
+            outcome.failed[run] = f"the run before it failed: {failed[run.after.id]}"
+    return {run: its for run, its in ready.items() if run not in outcome.failed}
+
+
+def _jobs(
+    ready: Lacking, paths: dict[str, str], kind: Callable[..., Job], memory: int | None
+) -> list[Job]:
+    """Ensembles of runs that stand at the same step and take the same path, the longest first."""
+    alike: dict[tuple[int, str], list[Run]] = {}
+    for run, (first, standing) in ready.items():
+        alike.setdefault((first, standing.path if standing else paths[run.id]), []).append(run)
+    job = kind(runs=(), path="eager")
+    threads = torch.get_num_threads() if job.device == "cpu" else 1
+    limit = (budget() if memory is None else memory) // threads
+    jobs = [
+        replace(job, runs=tuple(members), path=path)
+        for (_, path), runs in alike.items()
+        for group in by_program(runs)
+        for members in ([group] if job.observe else ensembles(group, path, threads, limit))
+    ]
+    # The longest first, so that no thread is left alone with it in the end.
+    return sorted(jobs, key=lambda each: -sum(run.numbers for run in each.runs))
+
+
+def _run_all(
+    jobs: list[Job], store: Store, progress: Progress, outcome: Outcome, fail_fast: bool
+) -> None:
+    """Runs the jobs side by side, and then what somebody else was training meanwhile."""
+    stop = Event()
+    while jobs:
+        with _threads(stop) as pool:
+            futures = {
+                pool.submit(do, job, store, stop=stop, progress=progress): job for job in jobs
+            }
+            jobs = []
+            for future in as_completed(futures):
+                job = futures[future]
+                error = future.exception()
+                if error is not None and fail_fast:
+                    raise error
+                if error is not None:
+                    why = f"{type(error).__name__}: {error}"
+                    outcome.failed.update(dict.fromkeys(job.runs, why))
+                    continue
+                elsewhere = set(future.result().elsewhere)
+                if elsewhere:
+                    left = tuple(run for run in job.runs if run.id in elsewhere)
+                    jobs.append(replace(job, runs=left))
+        if jobs:
+            time.sleep(_WAIT)
+
+
+@contextmanager
+def _threads(stop: Event) -> Iterator[Executor]:
     """Ensembles compute on one thread each, so as many as there are threads run at once."""
     before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(before) as pool:
             try:
-                return list(pool.map(_collect, trainings))
+                yield pool
             except BaseException:  # an interrupt above all: the threads must not go on without us
-                for training in trainings:
-                    training.interrupt()
+                stop.set()
+                pool.shutdown(cancel_futures=True)
                 raise
     finally:
         # torch hands the count that any thread sets to the threads that start later.
         torch.set_num_threads(before)
-
-
-def _collect(training: Training) -> list[Trained]:
-    snapshots = list(training)
-    return [_member(training, snapshots, member) for member in range(len(training.runs))]
-
-
-def _member(training: Training, snapshots: list[Snapshot], member: int) -> Trained:
-    """What belongs to one member: nothing from after its end, but its end itself."""
-    ending = training.endings[member]
-    kept = {each.step: each.params for each in snapshots if each.step <= ending.step}
-    kept.setdefault(ending.step, training.params)
-    return Trained(
-        run=training.runs[member],
-        steps=tuple(kept),
-        params=stacked({k: v[member].cpu() for k, v in params.items()} for params in kept.values()),
-        loss=training.loss[member],
-        observed={
-            step: {name: numbers[member] for name, numbers in observed.items()}
-            for step, observed in training.observed.items()
-            if step <= ending.step
-        },
-        ending=ending,
-    )

@@ -2,10 +2,12 @@
 
 import math
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from threading import Event
 from typing import NamedTuple
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from synthetic_tasks.value import require_choice
 from tdlab.engine import Engine
-from tdlab.ensemble import MOVING, require_one_program
+from tdlab.ensemble import MOVING, Members, require_one_program
 from tdlab.machine import keep_memory, one_thread
 from tdlab.models import Params
 from tdlab.optimisers import State
@@ -30,6 +32,7 @@ Observe = Callable[[int, Params], Mapping[str, Tensor]]
 _COMPILE_PAYS = 2.5e10
 _STOP = "stop"
 _AT_ONCE = 8  # steps for which the line of progress moves at once
+_SAVING = 50  # (ours) Saving takes no more than one part in so many of the time.
 
 
 class Snapshot(NamedTuple):
@@ -40,11 +43,28 @@ class Snapshot(NamedTuple):
     state: State
 
 
+class Moment(NamedTuple):
+    """Where an ensemble is: what its training goes on from, bit for bit.
+
+    The parameters are in the coordinates in which the members train.
+    """
+
+    step: int
+    members: Members
+
+
 class Ending(NamedTuple):
     """After how many updates a member stopped, and why."""
 
     step: int
-    reason: str  # "finished", "diverged" or "observed"
+    reason: str  # "finished", "diverged", "observed", or "unfinished" while it still trains
+
+
+class Saving(NamedTuple):
+    """A call that puts a training's ``moment`` by, and after how many seconds it comes again."""
+
+    save: Callable[[], None]
+    every: float
 
 
 class Training:
@@ -52,15 +72,19 @@ class Training:
 
     ``runs`` differ in seed, in varying scalars and in what is trained. ``observe`` is called at the
     steps of ``observe_at`` (by default those of the snapshots). ``start`` holds the parameters of
-    runs that start ``after`` others, leading axis member. ``path`` is ``"eager"``, ``"compiled"``,
-    or ``"auto"`` for whichever is done first. Once iterated over,
+    runs that start ``after`` others, leading axis member; ``resume`` is the ``moment`` of a former
+    training of the same runs, which this one goes on from. ``path`` is ``"eager"``, ``"compiled"``,
+    or ``"auto"`` for whichever is done first. ``saving`` is called now and then on the way, and the
+    training ends early once ``stop`` is set. Once iterated over, and whenever something is yielded
+    or saved,
 
     - ``loss`` (member, step) holds every training loss, NaN from where a member no longer moved;
     - ``endings`` says of each member when it stopped, and why: one whose loss or parameters stop
       being finite keeps its last finite parameters, raises a ``RuntimeWarning`` and leaves the
       others alone;
-    - ``params`` holds each member's parameters as they were when it stopped;
-    - ``observed`` maps each observed step to its numbers.
+    - ``observed`` maps each observed step to its numbers;
+    - ``moment`` is where the ensemble is;
+    - ``params`` holds each member's parameters, as they were when it stopped if it did.
 
     Raises:
         ValueError: for runs of different programs, and for a device that is not there.
@@ -75,6 +99,9 @@ class Training:
         device: str = "cpu",
         path: str = "auto",
         start: Params | None = None,
+        resume: Moment | None = None,
+        saving: Saving | None = None,
+        stop: Event | None = None,
         progress: Progress | None = None,
     ) -> None:
         require_choice("path", path, ("auto", "eager", "compiled"))
@@ -92,10 +119,14 @@ class Training:
         self.endings = [Ending(runs[0].steps, "finished") for _ in runs]
         self.observed: dict[int, dict[str, Tensor]] = {}
         self.params: Params = {}
+        self.moment = resume or Moment(0, Members({}, {}, torch.empty(0)))
         self._start = start
+        self._resume = resume
         self._observe = observe
         self._progress = progress
-        self._interrupted = False
+        self._saving = saving
+        self._saved, self._pause = time.monotonic(), saving.every if saving else math.inf
+        self._stop = stop or Event()
         watched = (observe_at or runs[0].snapshots) if observe else At(at=())
         self._observe_at = frozenset(watched.steps(runs[0].steps))
         self._snapshot_at = frozenset(runs[0].snapshots.steps(runs[0].steps))
@@ -103,41 +134,60 @@ class Training:
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Trains, and yields the snapshots in order."""
-        total = self.runs[0].steps
-        engine = Engine(self.runs, self.device, self.path, self._start)
+        total, first = self.runs[0].steps, self._resume.step if self._resume else 0
+        before = self._resume.members if self._resume else None
+        engine = Engine(self.runs, self.device, self.path, self._start, before)
         losses = torch.full((total, len(self.runs)), math.nan, dtype=self.loss.dtype).to(
             self.device
         )
+        looks = sorted({first, total, *(step for step in self._looks if step >= first)})
         with _progress_of(self, self._progress) as progress:
-            for now, then in pairwise([*sorted({0, total, *self._looks}), total]):
+            for begin, then in pairwise([*looks, total]):
+                now = begin
                 if now in self._observe_at:
                     self._look(now, engine)
                 if now in self._snapshot_at:
-                    members = engine.members
-                    self._settle(engine, losses)
-                    yield Snapshot(now, members.params, members.state)
-                if self._interrupted or not (engine.ended == MOVING).any():
+                    self._settle(now, engine, losses)
+                    yield Snapshot(now, self.params, self.moment.members.state)
+                while now < then and not self._ended(engine):
+                    taken = self._steps(engine, now, then, progress)
+                    if taken:
+                        losses[now : now + len(taken)] = torch.stack(taken)
+                    now += len(taken)
+                    self._save_if_due(now, engine, losses)
+                if self._ended(engine):
                     break
-                if taken := self._steps(engine, now, then, progress):
-                    losses[now : now + len(taken)] = torch.stack(taken)
-        self._settle(engine, losses)
-        self.params = engine.members.params
+        self._settle(now, engine, losses)
+
+    def _ended(self, engine: Engine) -> bool:
+        return self._stop.is_set() or not bool((engine.ended == MOVING).any())
 
     def _steps(self, engine: Engine, now: int, then: int, progress: Progress) -> list[Tensor]:
-        """Takes the steps from ``now`` to ``then``, and returns the losses at each."""
+        """Takes steps from ``now`` to ``then``, or until saving is due; returns the losses."""
         losses: list[Tensor] = []
         with one_thread():
-            while now + len(losses) < then and not self._interrupted:
+            while now + len(losses) < then and not self._stop.is_set():
                 losses.append(engine.step(now + len(losses)))
                 # Threads take turns in Python: what is not needed at every step waits for some.
                 if len(losses) % _AT_ONCE == 0:
                     progress.update(len(self.runs) * _AT_ONCE)
+                if time.monotonic() - self._saved > self._pause:
+                    break
         progress.update(len(self.runs) * (len(losses) % _AT_ONCE))
         return losses
 
+    def _save_if_due(self, now: int, engine: Engine, losses: Tensor) -> None:
+        began = time.monotonic()
+        if self._saving is None or began - self._saved <= self._pause:
+            return
+        self._settle(now, engine, losses)
+        self._saving.save()
+        self._saved = time.monotonic()
+        self._pause = max(self._saving.every, _SAVING * (self._saved - began))
+
     def interrupt(self) -> None:
         """Lets the training end after its present step; for another thread that waits for it."""
-        self._interrupted = True
+        self._stop.set()
 
     def _look(self, now: int, engine: Engine) -> None:
         """Observes the members, and stops those that have been trained enough."""
@@ -150,13 +200,16 @@ class Training:
             self.endings[member] = Ending(now, "observed")
         engine.stop(stopping, now)
 
-    def _settle(self, engine: Engine, losses: Tensor) -> None:
-        """Brings losses and endings up to date on the host."""
+    def _settle(self, now: int, engine: Engine, losses: Tensor) -> None:
+        """Brings losses, endings and the moment up to date on the host."""
         self.loss.copy_(losses.T)
+        self.moment, self.params = Moment(now, engine.moving), engine.members.params
+        total = self.runs[0].steps
         for member, ended in enumerate(engine.ended.tolist()):
             if ended == MOVING:
+                self.endings[member] = Ending(now, "finished" if now == total else "unfinished")
                 continue
-            if self.endings[member].reason == "finished":
+            if self.endings[member].reason in {"finished", "unfinished"}:
                 self.endings[member] = Ending(ended, "diverged")
                 run = self.runs[member]
                 warnings.warn(

@@ -19,6 +19,7 @@ from tdlab.models import KernelLayer, OneHead, OneLayer
 from tdlab.optimisers import SGD
 from tdlab.run import Run
 from tdlab.schedule import At
+from tdlab.store import Memory
 from tdlab.sweep import trained
 
 
@@ -93,7 +94,7 @@ def compare(
     def ours() -> Any:
         if members == 1:
             engine.forget()
-        return trained(runs, path=path, device=device)
+        return trained(runs, store=Memory(), path=path, device=device)
 
     def loop() -> Any:
         return its.loop(its_steps)

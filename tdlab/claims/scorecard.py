@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from collections import Counter
@@ -11,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from synthetic_tasks.value import meant
 from tdlab.claims import li2024, li2025, song2024
 from tdlab.claims.claim import Claim, Finding, overall
+from tdlab.files import whole_or_absent
 from tdlab.results import provenance
 from tdlab.studies import cot, icl, kernels
 from tdlab.studies.measurements import Measurements
@@ -187,13 +186,5 @@ def _finite(bound: float) -> float | None:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with unfinished.open("x") as file:
-            json.dump(record, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_or_absent(path) as file:
+        file.write(json.dumps(record, indent=1, allow_nan=False).encode())

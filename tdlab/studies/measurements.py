@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from tdlab.run import Run
-from tdlab.sweep import Trained, finished, trained
+from tdlab.sweep import trained
 from tdlab.train import available
+from tdlab.trajectory import Trained, finished
 
 S = TypeVar("S")
 K = TypeVar("K")

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from synthetic_tasks import sample
 from synthetic_tasks.threefry import stream
+from tdlab.store import Memory
 from tdlab.studies import cot
 from tdlab.studies.cot.inference import CHAIN
-from tdlab.sweep import Trained, trained
+from tdlab.sweep import trained
+from tdlab.trajectory import Trained
 
 PROMPTS, REPEATS, BLOCK = 250, 3, 50
 SETTING = replace(cot.setting("paper"), steps=200, lr=4.0, prompts=PROMPTS)
@@ -73,7 +75,7 @@ def seconds(curve: Callable[[], Tensor]) -> float:
 
 def main() -> None:
     """Prints both times, their ratio, and the full curve."""
-    results = trained(SETTING.runs())
+    results = trained(SETTING.runs(), store=Memory())
     apart = (together(results) - plain_loop(results)).abs().max().item()
     pairs = [
         (seconds(lambda: together(results)), seconds(lambda: plain_loop(results)))

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.func import hessian
 
 from synthetic_tasks.threefry import stream
-from tdlab import sweep
+from tdlab import groups, sweep
 from tdlab.models import Params, SequenceClassifier
 from tdlab.probes import Risk, filter_normalized, plane, top_eigenvalues
+from tdlab.store import Memory
 from tdlab.studies import kernels
 
 SETTING = kernels.setting("paper")
@@ -38,14 +39,14 @@ def seconds(work: Callable[[], object]) -> float:
 def phase() -> None:
     """All points of the phase plot, ``REPEATS`` times fewer steps for the comparison."""
     runs = [run for each in kernels.phase_runs(SETTING).values() for run in each]
-    whole = seconds(lambda: sweep.trained(runs))
-    shared, small = [], sweep._SMALL
+    whole = seconds(lambda: sweep.trained(runs, store=Memory()))
+    shared, small = [], groups._SMALL
     some = runs[:: len(SETTING.heads)]
     for _ in range(REPEATS):
-        together = seconds(lambda: sweep.trained(some))
-        sweep._SMALL = 0
-        apart = seconds(lambda: sweep.trained(some))
-        sweep._SMALL = small
+        together = seconds(lambda: sweep.trained(some, store=Memory()))
+        groups._SMALL = 0
+        apart = seconds(lambda: sweep.trained(some, store=Memory()))
+        groups._SMALL = small
         shared.append(apart / together)
     print(
         f"phase plot, {len(runs)} runs of {SETTING.steps} steps: {whole:.0f} s; a part of it "

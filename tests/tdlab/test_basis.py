@@ -14,7 +14,7 @@ from tdlab.ensemble import data, start
 from tdlab.models import FactoredOneHead, OneHead, OneLayer, Params, over_prompts
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 ICL = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
 MODEL = OneLayer(width=9, label_width=3, neurons=6, query_width=8, value_width=10, xi=0.3)
@@ -56,10 +56,10 @@ def test_a_model_makes_of_coordinates_what_it_makes_of_tokens(run):
 def test_training_in_coordinates_is_training_in_tokens(run, monkeypatch):
     runs = [replace(run, seed=seed, steps=12) for seed in (0, 5)]
     assert all(map(in_coordinates, runs))
-    in_theirs = trained(runs)
+    in_theirs = anew(runs)
     monkeypatch.setattr(SGD, "isometric", False)
     assert not any(map(in_coordinates, runs))
-    for one, other in zip(in_theirs, trained(runs), strict=True):
+    for one, other in zip(in_theirs, anew(runs), strict=True):
         torch.testing.assert_close(one.loss, other.loss, rtol=0, atol=1e-13)
         torch.testing.assert_close(one.params, other.params, rtol=0, atol=1e-13)
         moved = max((one.final[k] - one.at(0)[k]).abs().max() for k in one.final)
@@ -114,7 +114,7 @@ def test_a_derived_class_trains_in_tokens_unless_it_says_itself_how_not_to():
     assert isinstance(shouted, Atomic)
     assert not in_coordinates(replace(run, task=shouted))
     assert not in_coordinates(replace(run, model=doubled))
-    (plain,), (loud,) = trained([run]), trained([replace(run, task=shouted)])
+    (plain,), (loud,) = anew([run]), anew([replace(run, task=shouted)])
     assert loud.loss[0] != plain.loss[0]
 
 

@@ -7,7 +7,7 @@ import torch
 from tdlab import bench, cli
 from tdlab.bench import comparison, floor
 from tdlab.bench.comparison import CASES, Timing, compare, line
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 
 # A loop that trained something else would be no comparison: each starts at our loss, and its loss
@@ -18,7 +18,7 @@ from tdlab.sweep import trained
 )
 def test_a_plain_loop_trains_what_we_train(case, steps, gone):
     run = replace(CASES[case].run, steps=steps)
-    ours = torch.stack([each.loss for each in trained([replace(run, seed=s) for s in range(3)])])
+    ours = torch.stack([each.loss for each in anew([replace(run, seed=s) for s in range(3)])])
     first, last = (CASES[case].loop(count).item() for count in (1, steps))
     spread = 0.35 if case == "kernels" else 0.05  # a full batch of 16 targets of its own
     assert first == pytest.approx(ours[:, 0].mean().item(), rel=spread)

@@ -24,8 +24,9 @@ from tdlab.run import Run
 from tdlab.schedule import At, Every
 from tdlab.studies.evaluation import evaluate
 from tdlab.studies.prompts import prompts
-from tdlab.sweep import final, trained
 from tdlab.train import Ending, Training
+from tdlab.trajectory import final
+from tests.tdlab.runs import anew
 
 DEVICE = "cuda"
 GPU, CPU = torch.device(DEVICE), torch.device("cpu")
@@ -189,9 +190,9 @@ def test_a_sweep_of_two_programs_is_the_cpus(path, tmp_path, monkeypatch):
     """Its ensembles run in threads of their own; a result lies on the CPU."""
     monkeypatch.setenv("TDLAB_CACHE", str(tmp_path))
     runs = [*ensemble(ONE_LAYER), *ensemble(RUNS["kernel layer, full batch"])]
-    there = trained(runs, device=DEVICE, path=path)
+    there = anew(runs, device=DEVICE, path=path)
     assert {leaf.device.type for one in there for leaf in tree_leaves(one.params)} == {"cpu"}
-    for one, other in zip(there, trained(runs, path="eager"), strict=True):
+    for one, other in zip(there, anew(runs, path="eager"), strict=True):
         assert (one.run, one.steps, one.ending) == (other.run, other.steps, other.ending)
         assert_close(one.params, other.params, 1e-9)
         assert_close(one.loss, other.loss, 1e-9)
@@ -281,7 +282,7 @@ def test_probes_and_evaluation_on_a_gpus_results_are_the_cpus():
 def test_what_a_sweep_on_the_gpu_hands_out_is_evaluated_as_it_is():
     runs = ensemble(ONE_LAYER)
     both = [
-        evaluate(runs, [final(trained(runs, device=device))], [ICL], 30, measures)
+        evaluate(runs, [final(anew(runs, device=device))], [ICL], 30, measures)
         for device in (DEVICE, "cpu")
     ]
     assert_close(both[0], both[1], 1e-9)

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from synthetic_tasks import InContextClassification
-from tdlab import memory, sweep
+from tdlab import groups, job, memory
 from tdlab.memory import budget, bytes_of_step, members_within
 from tdlab.models import OneLayer
 from tdlab.optimisers import Adam
 from tdlab.program import Traced
 from tdlab.run import Run
 from tdlab.schedule import Every
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 TASK = InContextClassification(relevant=4, irrelevant=5, label_width=3, length=7)
 RUN = Run(
@@ -75,20 +75,20 @@ class Memory:
 
 @pytest.mark.parametrize("members", [1, 2, 3])
 def test_results_do_not_depend_on_the_memory_there_is(monkeypatch, members):
-    monkeypatch.setattr(sweep, "_SMALL", 0)
+    monkeypatch.setattr(groups, "_SMALL", 0)
     runs = [replace(RUN, seed=seed) for seed in range(5)]
     sizes = []
-    plain = sweep.Training
+    plain = job.Training
 
     def counting(runs, **settings):
         sizes.append(len(runs))
         return plain(runs, **settings)
 
-    wanted = trained(runs)
-    monkeypatch.setattr(sweep, "Training", counting)
+    wanted = anew(runs)
+    monkeypatch.setattr(job, "Training", counting)
     threads = torch.get_num_threads()
     one = bytes_of_step(replace(RUN, steps=1))
-    results = trained(runs, memory=members * one * threads)
+    results = anew(runs, memory=members * one * threads)
     assert max(sizes) == members
     for one_, other in zip(results, wanted, strict=True):
         assert one_.loss.equal(other.loss)

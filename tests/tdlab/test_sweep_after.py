@@ -8,27 +8,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdlab import sweep
+from tdlab import job
 from tdlab.models import Params
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.sweep import Trained, trained
 from tdlab.train import Ending
-from tests.tdlab.runs import LAYER, MODEL, RUN, WILD, assert_same, different, enough
+from tdlab.trajectory import Trained
+from tests.tdlab.runs import LAYER, MODEL, RUN, WILD, anew, assert_same, different, enough
 
 
 @pytest.fixture
 def ensembles(monkeypatch):
     """The (seed, steps) of every member of every ensemble that is trained."""
     seen = []
-    plain = sweep.Training
+    plain = job.Training
 
     def spy(runs, **settings):
         seen.append([(run.seed, run.steps) for run in runs])
         return plain(runs, **settings)
 
-    monkeypatch.setattr(sweep, "Training", spy)
+    monkeypatch.setattr(job, "Training", spy)
     return seen
 
 
@@ -56,8 +56,8 @@ def test_in_coordinates_they_are_twelve_up_to_rounding(dtype, rounding):
 def seven_and_five(runs: list[Run]) -> Iterator[tuple[Trained, Trained, Trained]]:
     firsts = [replace(run, steps=7) for run in runs]
     lasts = [replace(run, steps=5, after=run) for run in firsts]
-    wholes = trained([replace(run, steps=12) for run in runs])
-    return zip(wholes, trained(firsts), trained(lasts), strict=True)
+    wholes = anew([replace(run, steps=12) for run in runs])
+    return zip(wholes, anew(firsts), anew(lasts), strict=True)
 
 
 def test_earlier_runs_are_trained_first_and_each_once(ensembles):
@@ -68,29 +68,29 @@ def test_earlier_runs_are_trained_first_and_each_once(ensembles):
         replace(SECOND[0], optimiser=Adam()),
         replace(SECOND[1], after=seen),
     ]
-    results = trained(runs)
+    results = anew(runs)
     assert [result.run for result in results] == runs
     members = [each for ensemble in ensembles for each in ensemble]
     assert sorted(members[:2]) == [(0, 7), (1, 7)]
     assert sorted(members[2:]) == [(0, 5), (0, 5), (1, 5), (1, 5)]
     for result in results:
         assert result.run.after is not None
-        (before,) = trained([result.run.after])
+        (before,) = anew([result.run.after])
         assert result.at(0)["W_O"].equal(before.final["W_O"])
 
 
 def test_earlier_results_that_are_given_are_not_trained_again(ensembles):
-    earlier = trained(FIRST[:1])
+    earlier = anew(FIRST[:1])
     # Of another length is another run, and so is another seed.
-    others = trained([replace(FIRST[1], steps=6), replace(FIRST[1], seed=2)])
+    others = anew([replace(FIRST[1], steps=6), replace(FIRST[1], seed=2)])
     ensembles.clear()
-    results = trained(SECOND, earlier=[*earlier, *others])
+    results = anew(SECOND, earlier=[*earlier, *others])
     assert ensembles == [[(1, 7)], [(0, 5), (1, 5)]]
-    for one, other in zip(results, trained(SECOND), strict=True):
+    for one, other in zip(results, anew(SECOND), strict=True):
         assert_same(one, other)
     # What is started from is what was given.
     marked = replace(earlier[0], params={k: 2 * leaf for k, leaf in earlier[0].params.items()})
-    (result,) = trained(SECOND[:1], earlier=[marked])
+    (result,) = anew(SECOND[:1], earlier=[marked])
     assert result.at(0)["W_O"].equal(2 * earlier[0].final["W_O"])
 
 
@@ -98,15 +98,15 @@ def test_a_chain_of_three_is_trained_from_its_first_link_that_is_missing(ensembl
     first = replace(RUN, steps=4)
     middle = replace(RUN, steps=3, after=first)
     last = replace(RUN, steps=5, after=middle)
-    (whole,) = trained([replace(RUN, steps=12)])
+    (whole,) = anew([replace(RUN, steps=12)])
     ensembles.clear()
-    (result,) = trained([last])
+    (result,) = anew([last])
     assert ensembles == [[(0, 4)], [(0, 3)], [(0, 5)]]
     torch.testing.assert_close(result.final, whole.final)
-    earlier = trained([middle])
-    for given, missing in ((earlier, []), (trained([first]), [[(0, 3)]])):
+    earlier = anew([middle])
+    for given, missing in ((earlier, []), (anew([first]), [[(0, 3)]])):
         ensembles.clear()
-        assert_same(trained([last], earlier=given)[0], result)
+        assert_same(anew([last], earlier=given)[0], result)
         assert ensembles == [*missing, [(0, 5)]]
 
 
@@ -118,14 +118,14 @@ def test_members_with_different_earlier_runs_are_one_ensemble_in_their_own_order
         replace(RUN, steps=2, after=replace(RUN, steps=1)),
     ]
     runs = [replace(RUN, steps=2, after=before) for before in befores]
-    results = trained(runs)
+    results = anew(runs)
     assert ensembles[-1] == [(0, 2)] * 4
     for before, result in zip(befores, results, strict=True):
-        earlier = trained([before])
+        earlier = anew([before])
         assert result.at(0)["W_O"].equal(earlier[0].final["W_O"])
-        assert_same(result, trained([result.run], earlier=earlier)[0])
+        assert_same(result, anew([result.run], earlier=earlier)[0])
     # A run by itself, and one after no step at all, are apart.
-    alone, after_none = trained([RUN, replace(RUN, after=replace(RUN, steps=0, seed=1))])
+    alone, after_none = anew([RUN, replace(RUN, after=replace(RUN, steps=0, seed=1))])
     assert not alone.at(0)["W_O"].equal(after_none.at(0)["W_O"])
 
 
@@ -133,27 +133,27 @@ def test_runs_after_others_of_another_shape_are_refused_and_the_line_names_the_l
     run = replace(RUN, model=replace(MODEL, query_width=8), after=RUN)
     line = r"do not fit: W_Q is \(12, 12\) there, but \(8, 12\) here$"
     with pytest.raises(ValueError, match=line):
-        trained([run])
+        anew([run])
 
 
 def test_nothing_starts_from_a_run_that_diverged():
     line = f"^run {WILD.id} diverged at step "
     with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match=line):
-        trained([replace(RUN, after=WILD)])
+        anew([replace(RUN, after=WILD)])
 
 
 def test_nothing_starts_from_a_run_that_was_stopped_on_the_way():
-    stopped = trained([RUN], observe=enough(0, 5), observe_at=Every(stride=5))
+    stopped = anew([RUN], observe=enough(0, 5), observe_at=Every(stride=5))
     line = (
         f"^run {RUN.id} was stopped at step 5, but the runs after it start where its 10 steps end$"
     )
     with pytest.raises(ValueError, match=line):
-        trained([replace(RUN, after=RUN)], earlier=stopped)
+        anew([replace(RUN, after=RUN)], earlier=stopped)
     # One that was stopped at its last step has taken all of them.
-    at_last = trained([RUN], observe=enough(0, 10), observe_at=Every(stride=5))
+    at_last = anew([RUN], observe=enough(0, 10), observe_at=Every(stride=5))
     assert at_last[0].ending == Ending(10, "observed")
-    (result,) = trained([replace(RUN, after=RUN)], earlier=at_last)
-    assert_same(result, trained([result.run])[0])
+    (result,) = anew([replace(RUN, after=RUN)], earlier=at_last)
+    assert_same(result, anew([result.run])[0])
 
 
 def test_only_the_runs_asked_for_are_observed():
@@ -163,5 +163,5 @@ def test_only_the_runs_asked_for_are_observed():
         seen.append((step, params["a"].shape[0]))
         return {}
 
-    trained(SECOND, observe=observe, observe_at=At(at=(0, 5)))
+    anew(SECOND, observe=observe, observe_at=At(at=(0, 5)))
     assert seen == [(0, 2), (5, 2)]

@@ -8,7 +8,7 @@ from tdlab.models import FactoredOneHead
 from tdlab.run import Run
 from tdlab.studies.cot.dynamics import over_training
 from tdlab.studies.cot.setting import Setting
-from tdlab.sweep import Trained
+from tdlab.trajectory import Trained
 
 
 def ablation_runs(setting: Setting) -> dict[str, list[Run]]:

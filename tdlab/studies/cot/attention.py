@@ -17,8 +17,8 @@ from tdlab.studies.cot.dynamics import PLACES
 from tdlab.studies.cot.inference import head_of
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.evaluation import Measure, measured, members
-from tdlab.sweep import Trained, final
 from tdlab.theory import li2025
+from tdlab.trajectory import Trained, final
 
 MIXED = 0.6  # (ours) the part in the span of the trained patterns, where prompts leave it
 

@@ -15,8 +15,8 @@ from tdlab.probes import by_step_and_pattern, first_below
 from tdlab.results import tidy
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.evaluation import evaluate, members
-from tdlab.sweep import Trained, at_each_step
 from tdlab.theory import li2025
+from tdlab.trajectory import Trained, at_each_step
 
 # What a mass of attention is on: (has the query's step, has the query's pattern).
 PLACES = {

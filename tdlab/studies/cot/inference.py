@@ -19,8 +19,8 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.evaluation import Measure, measured, members
-from tdlab.sweep import Trained, final
 from tdlab.theory import li2025
+from tdlab.trajectory import Trained, final
 
 CHAIN, IN_CONTEXT = INFERENCES = ("chain of thought", "in context")
 MEAN, FINAL = "mean over steps", "final answer"

@@ -12,7 +12,7 @@ from tdlab.studies.cot.inference import chain_errors, conditions, in_context_err
 from tdlab.studies.cot.rates import rate_runs, rates
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.cot.shift import shift
-from tdlab.sweep import Trained
+from tdlab.trajectory import Trained
 
 
 class Measurements(measurements.Measurements[Setting]):

@@ -13,8 +13,8 @@ from tdlab.run import Run
 from tdlab.schedule import At
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.evaluation import members
-from tdlab.sweep import Trained
 from tdlab.theory import li2025
+from tdlab.trajectory import Trained
 
 WINDOW = 9  # (ours) steps over which the training loss is averaged: one batch is noisy
 

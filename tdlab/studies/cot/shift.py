@@ -7,8 +7,8 @@ import pandas as pd
 from tdlab.results import tidy
 from tdlab.studies.cot.attention import along_chains
 from tdlab.studies.cot.setting import Setting
-from tdlab.sweep import Trained
 from tdlab.theory import li2025
+from tdlab.trajectory import Trained
 
 # Grids (ours): from no part in the span of the trained patterns to all; up to the bound on noise.
 COMPONENTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

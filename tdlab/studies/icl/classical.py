@@ -17,7 +17,7 @@ from tdlab.results import tidy
 from tdlab.studies.evaluation import members
 from tdlab.studies.icl.setting import Setting
 from tdlab.studies.prompts import prompts
-from tdlab.sweep import Trained, final
+from tdlab.trajectory import Trained, final
 
 ALPHAS = (0.6, 0.8)  # of the test prompts
 KAPPAS = (0.5, 1.0, 2.0)  # kappa_max of the test prompts

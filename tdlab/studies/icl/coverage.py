@@ -10,7 +10,7 @@ from synthetic_tasks.task_sets import Pair
 from tdlab.results import tidy
 from tdlab.studies.evaluation import evaluate, members, risks
 from tdlab.studies.icl.setting import Setting
-from tdlab.sweep import Trained, final
+from tdlab.trajectory import Trained, final
 
 
 def task_sets(count: int) -> dict[str, tuple[Pair, ...]]:

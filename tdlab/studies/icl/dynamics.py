@@ -11,8 +11,8 @@ from tdlab.probes import angle, parts, rows
 from tdlab.results import tidy
 from tdlab.studies.evaluation import evaluate, members, risks_and_attention
 from tdlab.studies.icl.setting import Setting
-from tdlab.sweep import Trained, at_each_step
 from tdlab.theory import li2024
+from tdlab.trajectory import Trained, at_each_step
 
 
 def dynamics(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:

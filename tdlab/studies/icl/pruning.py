@@ -17,8 +17,8 @@ from tdlab.probes.pruning import ORDERS
 from tdlab.results import tidy
 from tdlab.studies.evaluation import evaluate, members, risks
 from tdlab.studies.icl.setting import Setting
-from tdlab.sweep import Trained, final
 from tdlab.theory import li2024
+from tdlab.trajectory import Trained, final
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # (ours)
 ALPHAS = (0.6, 0.8, 1.0)  # of the test prompts (ours)

@@ -15,8 +15,8 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import evaluate, members, risks_and_attention
 from tdlab.studies.icl.setting import Setting
-from tdlab.sweep import Trained, final
 from tdlab.theory import li2024
+from tdlab.trajectory import Trained, final
 
 # Grids (ours); each crosses the value of training, and the coefficient sum the theorem's threshold.
 COEFFICIENT_SUMS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)

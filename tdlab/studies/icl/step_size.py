@@ -9,7 +9,7 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import evaluate, members, risks_and_attention
 from tdlab.studies.icl.setting import Setting
-from tdlab.sweep import Trained, final
+from tdlab.trajectory import Trained, final
 
 
 def step_size_runs(setting: Setting) -> dict[float, list[Run]]:

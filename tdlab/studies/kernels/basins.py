@@ -12,8 +12,8 @@ from tdlab.run import Run
 from tdlab.studies.evaluation import members
 from tdlab.studies.kernels.convergence import relative
 from tdlab.studies.kernels.setting import SCALAR, Setting
-from tdlab.sweep import Trained
 from tdlab.theory import song2024
+from tdlab.trajectory import Trained
 
 SOLVED = 1e-4  # (ours) a relative loss below counts as success
 _OUTPUT = {

@@ -21,7 +21,7 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import members
 from tdlab.studies.kernels.setting import Setting
-from tdlab.sweep import Trained
+from tdlab.trajectory import Trained
 
 # Which sizes of Pathfinder are trained where: 1,024 tokens are too many for a CPU.
 SIDES = {"cpu": (16,), "cuda": (16, 32)}

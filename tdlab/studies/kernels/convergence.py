@@ -28,8 +28,8 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import members
 from tdlab.studies.kernels.setting import SUBSETS, Setting
-from tdlab.sweep import Trained
 from tdlab.theory import song2024
+from tdlab.trajectory import Trained
 
 FLOOR = 1e-20  # (ours) relative losses below are rounding: rates are fitted above
 CAREFUL = 0.5  # (ours) of 1 / curvature at the start, where that changes on the way

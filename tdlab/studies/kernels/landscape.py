@@ -29,7 +29,7 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import members
 from tdlab.studies.kernels.setting import STAGE_TWO, Setting
-from tdlab.sweep import Diverged, Trained
+from tdlab.trajectory import Diverged, Trained
 
 # Where x W is read a filter is a column; a position, and a layer's biases, are one each. All else
 # is as the probe has it.

@@ -12,7 +12,7 @@ from tdlab.studies.kernels.classification import classification, classification_
 from tdlab.studies.kernels.convergence import guards, phase, phase_runs, rate_runs, rates
 from tdlab.studies.kernels.landscape import curvature, stage_runs, surfaces, variation
 from tdlab.studies.kernels.setting import STAGE_ONE, Setting
-from tdlab.sweep import Trained
+from tdlab.trajectory import Trained
 
 
 class Measurements(measurements.Measurements[Setting]):

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from tdlab import sweep
+from tdlab import job, sweep
 from tdlab.claims import li2024, li2025, scorecard, song2024
 from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
 from tdlab.optimisers import SGD
 from tdlab.results import provenance
 from tdlab.run import Run
 from tdlab.statistics import Interval
+from tdlab.store import Memory
 from tdlab.studies import cot, icl, kernels
 from tdlab.train import Training
 from tests.tdlab import smallest
@@ -92,7 +93,8 @@ def counting(patch):
             runs.extend(given)
             super().__init__(given, **rest)
 
-    patch.setattr(sweep, "Training", Counting)
+    patch.setattr(job, "Training", Counting)
+    patch.setattr(sweep, "Disk", Memory)  # nothing is there yet
     return runs
 
 
@@ -269,7 +271,9 @@ def test_a_change_that_one_of_the_studies_does_not_have_is_refused(tiny, trainin
     assert not trainings
 
 
-def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypatch, capsys):
+def test_a_claim_whose_runs_all_diverged_could_not_be_measured(
+    judges, trainings, monkeypatch, capsys
+):
     monkeypatch.setitem(icl.PRESETS, "quick", replace(TINY, lr=1e6))
     judges(li2024.generalization, claim("other", lambda _: [FOUND]))
     with pytest.warns(RuntimeWarning, match=r"diverged at step"):
@@ -280,7 +284,9 @@ def test_a_claim_whose_runs_all_diverged_could_not_be_measured(judges, monkeypat
     assert "other: agrees" in out
 
 
-def test_a_run_that_diverged_is_named_in_print_and_in_the_file(tiny, judges, tmp_path, capsys):
+def test_a_run_that_diverged_is_named_in_print_and_in_the_file(
+    tiny, judges, trainings, tmp_path, capsys
+):
     good, bad = TINY.runs()
     wild = replace(bad, optimiser=SGD(lr=1e6))
 

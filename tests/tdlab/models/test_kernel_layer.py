@@ -17,7 +17,7 @@ from tdlab.models import KERNELS, KernelLayer, over_members, stacked
 from tdlab.optimisers import SGD, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 SHAPE = KernelLayer(width=7, heads=2, head_width=3, value_width=4, outputs=6)
 TOKENS = 5
@@ -230,7 +230,7 @@ def test_any_subset_of_the_matrices_is_trained_and_the_others_stay_bit_for_bit(s
     runs = [
         replace(RUN, optimiser=SGD(lr=0.01), seed=seed, trained=subset, steps=2) for seed in (0, 1)
     ]
-    for run, result in zip(runs, trained(runs, path="eager"), strict=True):
+    for run, result in zip(runs, anew(runs, path="eager"), strict=True):
         before = run.model.init(stream(run.seed, "init"))
         moved = {name for name in ALL if not result.final[name].equal(before[name])}
         assert moved == set(subset)
@@ -262,7 +262,7 @@ def test_a_frozen_pattern_leaves_a_quadratic_in_the_values_that_training_solves(
     values, vectors = torch.linalg.eigh(A @ A.T)
     steps = 40
     left = vectors @ ((1 - rate * values) ** steps * (vectors.T @ residual))
-    (result,) = trained([replace(run, optimiser=SGD(lr=4 * rate), steps=steps + 1)], path="eager")
+    (result,) = anew([replace(run, optimiser=SGD(lr=4 * rate), steps=steps + 1)], path="eager")
     # The loss of a run is the mean over its 4 samples, so its step is 4 times that of their sum.
     expected = left.square().sum().item() / 8
     assert result.loss[-1].item() == pytest.approx(expected, rel=1e-9)
@@ -272,7 +272,7 @@ def test_a_frozen_pattern_leaves_a_quadratic_in_the_values_that_training_solves(
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_with_all_matrices_trained_the_loss_never_rises_and_most_of_it_is_gone_soon(kernel):
     run = replace(RUN, model=replace(LAYER, kernel=kernel), steps=60)
-    for result in trained([replace(run, seed=seed) for seed in range(3)], path="eager"):
+    for result in anew([replace(run, seed=seed) for seed in range(3)], path="eager"):
         assert result.loss[-1] < 1e-2 * result.loss[0]
         assert (result.loss.diff() <= 1e-14 * result.loss[0]).all()  # it never rises
 
@@ -281,7 +281,7 @@ def test_with_all_matrices_trained_the_loss_never_rises_and_most_of_it_is_gone_s
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_with_all_matrices_trained_every_seed_reaches_zero_loss(kernel):
     run = replace(RUN, model=replace(LAYER, kernel=kernel), steps=1500)
-    for result in trained([replace(run, seed=seed) for seed in range(6)], path="eager"):
+    for result in anew([replace(run, seed=seed) for seed in range(6)], path="eager"):
         assert result.loss[-1] < 1e-14 * result.loss[0]
 
 

@@ -19,7 +19,7 @@ from tdlab.optimisers import SGD
 from tdlab.probes.attention import by_step_and_pattern
 from tdlab.run import Run
 from tdlab.schedule import At
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 WIDTH, TOKEN, COLUMNS = 3, 6, 7
 MODELS = [OneHead(width=WIDTH), FactoredOneHead(width=WIDTH)]
@@ -287,7 +287,7 @@ EAGER = "eager"
     [("OneHead", {"W"}), ("W_V too", {"W", "W_V"}), ("FactoredOneHead", {"W_Q", "W_K"})],
 )
 def test_training_moves_what_it_should_and_leaves_the_rest_exactly(name, moved):
-    (result,) = trained([RUNS[name]], path=EAGER)
+    (result,) = anew([RUNS[name]], path=EAGER)
     before, after = result.at(0), result.final
     assert {name for name in before if not before[name].equal(after[name])} == moved
     reads_the_lower_half = torch.eye(14)[7:]
@@ -307,10 +307,10 @@ def test_a_member_equals_its_solo_run_bit_for_bit(base, dtype):
         replace(base, seed=5, model=replace(base.model, **scalar)),
         replace(base, task=replace(base.task, alpha=0.2)),
     ]
-    together = trained(runs, path=EAGER)
+    together = anew(runs, path=EAGER)
     assert len({float(result.loss[-1]) for result in together}) == len(runs)  # five trainings
     for result, run in zip(together, runs, strict=True):
-        (alone,) = trained([run], path=EAGER)
+        (alone,) = anew([run], path=EAGER)
         assert result.loss.isfinite().all()
         assert result.loss.equal(alone.loss)
         assert all(result.params[name].equal(alone.params[name]) for name in alone.params)
@@ -330,7 +330,7 @@ def test_a_tiny_training_comes_to_attend_to_the_querys_step_and_pattern(model, m
         task=TASK, model=model, loss="squared", optimiser=SGD(lr=lr), batch=30, steps=150,
         trained=moving, snapshots=At(at=(0, 150)),
     )  # fmt: skip
-    for result in trained([replace(base, seed=seed) for seed in range(4)], path=EAGER):
+    for result in anew([replace(base, seed=seed) for seed in range(4)], path=EAGER):
         assert result.finished
         assert result.loss[-20:].mean() < result.loss[:2].mean() / 5
         assert on_the_answer(result, 0) < 0.5

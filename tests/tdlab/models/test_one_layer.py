@@ -10,7 +10,7 @@ from synthetic_tasks.task import sample
 from synthetic_tasks.threefry import stream
 from tdlab.models import OneLayer, over_members, over_prompts, stacked
 from tdlab.run import Run
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 SMALL = OneLayer(width=5, label_width=3, neurons=7, query_width=4, value_width=6)
 TOKEN = 8
@@ -223,7 +223,7 @@ def test_attention_starts_blind_to_labels_and_the_querys_label_slot_reaches_noth
 def test_training_moves_the_four_matrices_and_leaves_a_frozen():
     model = OneLayer(width=5, label_width=3, neurons=7)
     task = InContextClassification(relevant=3, irrelevant=2, label_width=3, length=6)
-    (result,) = trained([Run(task=task, model=model, batch=16, steps=3, seed=2)])
+    (result,) = anew([Run(task=task, model=model, batch=16, steps=3, seed=2)])
     before, after = result.at(0), result.final
     assert {name for name in before if not before[name].equal(after[name])} == {
         "W_Q",

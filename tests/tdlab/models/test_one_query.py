@@ -16,7 +16,7 @@ from tdlab.models import KERNELS, OneQuery
 from tdlab.optimisers import SGD
 from tdlab.run import Run
 from tdlab.schedule import At
-from tdlab.sweep import trained
+from tests.tdlab.runs import anew
 
 KEYS = (-1, 0, 1)
 RATE = 0.5
@@ -75,7 +75,7 @@ def runs_from(starts, kernel, task, steps):
 
 
 def ends(starts, kernel, task, steps):
-    results = trained(runs_from(starts, kernel, task, steps), path="eager")
+    results = anew(runs_from(starts, kernel, task, steps), path="eager")
     return [(result.final["q"].item(), result.loss[-1].item()) for result in results]
 
 

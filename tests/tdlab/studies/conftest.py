@@ -9,8 +9,8 @@ import torch
 
 from tdlab.run import Run
 from tdlab.studies import measurements
-from tdlab.sweep import Trained
 from tdlab.train import Ending
+from tdlab.trajectory import Trained
 
 
 @pytest.fixture

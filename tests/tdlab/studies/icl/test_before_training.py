@@ -8,8 +8,9 @@ import torch
 
 from tdlab.studies.evaluation import evaluate, risks_and_attention
 from tdlab.studies.icl import setting
-from tdlab.sweep import final, trained
+from tdlab.sweep import trained
 from tdlab.theory import li2024
+from tdlab.trajectory import final
 
 POINTS = [  # alpha', delta, beta, l'
     (0.8, 0.2, 3.0, 20),

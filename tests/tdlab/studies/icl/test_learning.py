@@ -9,7 +9,8 @@ from synthetic_tasks import Batch, InContextClassification
 from synthetic_tasks.value import value
 from tdlab.studies.evaluation import evaluate, risks
 from tdlab.studies.icl import dynamics, neurons
-from tdlab.sweep import final, trained
+from tdlab.sweep import trained
+from tdlab.trajectory import final
 from tests.tdlab.studies.icl.settings import LEARNED
 from tests.tdlab.studies.icl.tables import where
 

@@ -18,8 +18,9 @@ from tdlab.optimisers import SGD
 from tdlab.schedule import Every
 from tdlab.studies import kernels
 from tdlab.studies.kernels.convergence import CAREFUL, FLOOR, TAIL
-from tdlab.sweep import Trained, trained
+from tdlab.sweep import trained
 from tdlab.train import Ending
+from tdlab.trajectory import Trained
 from tests.tdlab.studies.kernels.settings import LAYERS
 from tests.tdlab.studies.tidy import TIDY, of
 

@@ -12,7 +12,8 @@ from synthetic_tasks import Digits
 from synthetic_tasks.threefry import key_of, stream
 from tdlab.studies import kernels
 from tdlab.studies.kernels.setting import STAGE_TWO
-from tdlab.sweep import Diverged, trained
+from tdlab.sweep import trained
+from tdlab.trajectory import Diverged
 from tests.tdlab.studies import tidy
 from tests.tdlab.studies.kernels.settings import FEW
 from tests.tdlab.studies.tidy import TIDY
