@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import os
 import signal
 import sys
 import traceback
@@ -18,6 +19,8 @@ done, failed, bad_input, interrupted = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command: 0 done, 1 something failed, 2 bad input; one line says what."""
     arguments = _parser().parse_args(argv)
+    if getattr(arguments, "store", None) is not None:  # where kernels and workers find it as well
+        os.environ["TDLAB_STORE"] = str(arguments.store.absolute())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     try:
         return arguments.command(arguments)
@@ -29,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"tdlab: {error}", file=sys.stderr)
         return bad_input
+    except RuntimeError as error:
+        if type(error).__name__ != "Unwritable":  # its module takes seconds to load
+            raise
+        print(f"tdlab: {error}", file=sys.stderr)
+        return failed
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -89,6 +97,73 @@ def verify(arguments: argparse.Namespace) -> int:
     )
 
 
+def sweep(arguments: argparse.Namespace) -> int:
+    """Train what the store lacks of a study's runs, and say what became of them."""
+    from importlib import import_module
+
+    from tdlab import grid
+    from tdlab.sweep import report, train
+    from tdlab.train import available
+
+    changes = {name: _literal(text) for name, text in _once(arguments.parameters, "-p").items()}
+    available(arguments.device or "cpu")
+    study = import_module(f"tdlab.studies.{arguments.study}")
+    setting = study.setting(arguments.preset or "quick", **changes)
+    runs = study.Measurements(setting, arguments.device or "cpu").wanted()
+    for option, combined in (("zip", grid.zipped), ("grid", grid.grid)):
+        given = _once(getattr(arguments, option), f"--{option}")
+        axes = {name: _values(text) for name, text in given.items()}
+        runs = combined(runs, axes) if axes else runs
+    if arguments.seeds is not None:
+        runs = grid.with_seeds(runs, arguments.seeds)
+    outcome = train(
+        runs,
+        device=arguments.device or "cpu",
+        save_every=arguments.save_every,
+        fail_fast=arguments.fail_fast,
+    )
+    print(report(outcome))
+    return failed if outcome.failed else done
+
+
+def list_runs(_: argparse.Namespace) -> int:
+    """Name the runs of the store."""
+    from tdlab import records, runs
+
+    return failed if runs.listed(records.root()) else done
+
+
+def show_run(arguments: argparse.Namespace) -> int:
+    """Print a run, and the Python that makes it again."""
+    from tdlab import records, runs
+
+    return runs.shown(records.root(), arguments.run)
+
+
+def check_runs(arguments: argparse.Namespace) -> int:
+    """Read every byte of the store, and say what is not as it was written."""
+    from tdlab import records, runs
+
+    return failed if runs.checked(records.root(), arguments.runs) else done
+
+
+def remove_runs(arguments: argparse.Namespace) -> int:
+    """Remove runs from the store."""
+    from tdlab import records, runs
+
+    return runs.removed(records.root(), arguments.runs)
+
+
+def merge_stores(arguments: argparse.Namespace) -> int:
+    """Bring the runs of other stores into this one."""
+    from tdlab import records, runs
+
+    missing = [str(path) for path in arguments.stores if not (path / "runs").is_dir()]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is no store; one has a folder 'runs'")
+    return failed if runs.merged(records.root(), arguments.stores) else done
+
+
 def bench(arguments: argparse.Namespace) -> int:
     """Print how fast this machine trains, next to others."""
     from tdlab.bench import main as compare_all
@@ -115,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_report(commands)
     _add_verify(commands)
+    _add_sweep(commands)
+    _add_runs(commands)
     notebooks = commands.add_parser("notebooks", help="the notebooks that come with tdlab")
     actions = notebooks.add_subparsers(required=True, metavar="ACTION", title="actions")
     listing = actions.add_parser("list", help="their names and parameters")
@@ -156,6 +233,66 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
     verify_.set_defaults(command=verify)
 
 
+def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    sweep_ = commands.add_parser("sweep", help="train what the store lacks of a study's runs")
+    option = sweep_.add_argument
+    option("study", choices=["icl", "cot", "kernels"], metavar="STUDY", help="icl, cot or kernels")
+    _add_settings(sweep_)
+    add_pairs = partial(sweep_.add_argument, nargs=2, action="append", default=[])
+    about = "a field of the study's setting"
+    add_pairs("-p", dest="parameters", metavar=("NAME", "VALUE"), help=about)
+    named = ("FIELD", "V1,V2")
+    add_pairs("--grid", metavar=named, help="every run with each of these values of a field")
+    add_pairs("--zip", metavar=named, help="the same, the values of several fields side by side")
+    option("--seeds", type=_range, metavar="A:B", help="every run with the seeds A to B - 1")
+    option("--save-every", type=float, default=60.0, metavar="S", help="seconds; default: 60")
+    option("--fail-fast", action="store_true", help="stop at the first failure")
+    sweep_.set_defaults(command=sweep)
+
+
+def _add_runs(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    runs = commands.add_parser("runs", help="what is in the store")
+    actions = runs.add_subparsers(required=True, metavar="ACTION", title="actions")
+
+    def add(name: str, command: object, help_: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=help_)
+        _add_store(action)
+        action.set_defaults(command=command)
+        return action
+
+    add("list", list_runs, "a line for each run")
+    showing = add("show", show_run, "where a run stands, and the Python that makes it again")
+    showing.add_argument("run", metavar="RUN", help="its id, or how that starts")
+    checking = add("check", check_runs, "read every byte, and say what is wrong")
+    checking.add_argument("runs", nargs="*", metavar="RUN", help="all if none is named")
+    merging = add("merge", merge_stores, "bring the runs of other stores into this one")
+    merging.add_argument("stores", nargs="+", type=Path, metavar="STORE", help="their folders")
+    removing = add("remove", remove_runs, "remove runs")
+    removing.add_argument("runs", nargs="+", metavar="RUN", help="ids, or how they start")
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--store", type=Path, metavar="DIR", help="default: $TDLAB_STORE, or the user's"
+    )
+
+
+def _range(text: str) -> range:
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of seeds such as 0:8")
+    return range(int(first), int(last))
+
+
+def _values(text: str) -> list[object]:
+    """The values between the commas; those of a tuple do not separate them."""
+    try:
+        read = ast.literal_eval(f"[{text}]")
+    except (ValueError, SyntaxError):
+        return [_literal(each.strip()) for each in text.split(",")]
+    return list(read)
+
+
 def _add_bench(commands: "argparse._SubParsersAction[_Parser]") -> None:
     bench_ = commands.add_parser("bench", help="this machine against plain loops, as ratios")
     option = bench_.add_argument
@@ -177,6 +314,7 @@ def _count(text: str) -> int:
 def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=["quick", "paper"], help="minutes, or as published")
     command.add_argument("--device", choices=["cpu", "cuda"], help="where to compute")
+    _add_store(command)
 
 
 def _literal(text: str) -> object:

@@ -98,6 +98,20 @@ def train(
     return _train(runs, store, kind, path, memory, fail_fast=fail_fast)
 
 
+def report(outcome: Outcome) -> str:
+    """What became of the runs, in words: how many, which diverged, what failed and why."""
+    counts = {
+        "were there": outcome.found,
+        "were trained": outcome.trained,
+        "diverged": outcome.diverged,
+        "failed": outcome.failed,
+    }
+    lines = [", ".join(f"{len(runs)} {what}" for what, runs in counts.items())]
+    lines += [f"diverged: run {run.id} (seed {run.seed})" for run in outcome.diverged]
+    lines += [f"failed: run {run.id}: {why}" for run, why in outcome.failed.items()]
+    return "\n".join(lines)
+
+
 def _train(
     runs: Sequence[Run],
     store: Store,

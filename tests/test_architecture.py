@@ -60,10 +60,12 @@ IMPORTS = {
     "figures": "results",
     "explore": "results figures sweep run probes",
     "notebook": "synthetic_tasks studies claims figures results sweep",
+    "grid": "synthetic_tasks run",
+    "runs": "records configuration store",
     "report": "results",
     "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
-    " report bench",
+    " report bench grid runs records",
     "__main__": "cli",
 }
 

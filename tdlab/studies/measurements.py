@@ -23,6 +23,10 @@ class Measurements(Generic[S]):
         self._device = available(device).type
         self._trained = {(result.run.id, result.run.steps): result for result in known}
 
+    def wanted(self) -> list[Run]:
+        """All runs that the tables are measured on; a study says which."""
+        raise AssertionError(f"{type(self).__name__} does not say which runs it wants")
+
     def results(self, runs: Sequence[Run]) -> list[Trained]:
         """The results of those runs that did not diverge."""
         keys = [(run.id, run.steps) for run in runs]  # an id is a hash: once is enough

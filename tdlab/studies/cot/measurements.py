@@ -4,6 +4,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from tdlab.run import Run
 from tdlab.studies import measurements
 from tdlab.studies.cot.ablations import ablation_runs, ablations
 from tdlab.studies.cot.attention import attention
@@ -25,6 +26,13 @@ class Measurements(measurements.Measurements[Setting]):
     @property
     def _wide(self) -> list[Trained]:
         return self.results(self.setting.runs(self.setting.wide_task))
+
+    def wanted(self) -> list[Run]:
+        """All runs that the tables are measured on."""
+        setting = self.setting
+        points = [setting.runs(), setting.runs(setting.wide_task)]
+        points += [*ablation_runs(setting).values(), *rate_runs(setting).values()]
+        return [run for point in points for run in point]
 
     @cached_property
     def dynamics(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from tdlab.run import Run
 from tdlab.studies import measurements
 from tdlab.studies.icl.classical import learners
 from tdlab.studies.icl.coverage import coverage, coverage_tasks
@@ -16,6 +17,12 @@ from tdlab.studies.icl.step_size import step_size_runs, step_sizes
 
 class Measurements(measurements.Measurements[Setting]):
     """What claims are judged by."""
+
+    def wanted(self) -> list[Run]:
+        """All runs that the tables are measured on."""
+        tasks = [self.setting.task, *coverage_tasks(self.setting).values()]
+        points = [*map(self.setting.runs, tasks), *step_size_runs(self.setting).values()]
+        return [run for point in points for run in point]
 
     @cached_property
     def dynamics(self) -> pd.DataFrame:

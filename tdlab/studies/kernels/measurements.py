@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from tdlab.run import Run
 from tdlab.studies import measurements
 from tdlab.studies.kernels.basins import query_only, query_runs, scalar, scalar_runs
 from tdlab.studies.kernels.classification import classification, classification_runs
@@ -17,6 +18,16 @@ from tdlab.trajectory import Trained
 
 class Measurements(measurements.Measurements[Setting]):
     """What claims are judged by."""
+
+    def wanted(self) -> list[Run]:
+        """All runs that the tables are measured on."""
+        setting = self.setting
+        points = [*phase_runs(setting).values(), *rate_runs(setting).values()]
+        points += [*scalar_runs(setting).values(), *query_runs(setting).values()]
+        points += classification_runs(setting, self._device).values()
+        for kernel in STAGE_ONE:
+            points += stage_runs(replace(setting, stage_one=kernel)).values()
+        return [run for point in points for run in point]
 
     @property
     def stages(self) -> dict[str, list[Trained]]:
