@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,6 +103,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
     from tdlab import grid
+    from tdlab.executors import Local
     from tdlab.sweep import report, train
     from tdlab.train import available
 
@@ -116,12 +118,15 @@ def sweep(arguments: argparse.Namespace) -> int:
         runs = combined(runs, axes) if axes else runs
     if arguments.seeds is not None:
         runs = grid.with_seeds(runs, arguments.seeds)
-    outcome = train(
-        runs,
-        device=arguments.device or "cpu",
-        save_every=arguments.save_every,
-        fail_fast=arguments.fail_fast,
-    )
+    in_threads = arguments.executor == 0
+    with nullcontext() if in_threads else Local(arguments.executor or _cores()) as executor:
+        outcome = train(
+            runs,
+            executor=executor,
+            device=arguments.device or "cpu",
+            save_every=arguments.save_every,
+            fail_fast=arguments.fail_fast,
+        )
     print(report(outcome))
     return failed if outcome.failed else done
 
@@ -246,6 +251,8 @@ def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add_pairs("--zip", metavar=named, help="the same, the values of several fields side by side")
     option("--seeds", type=_range, metavar="A:B", help="every run with the seeds A to B - 1")
     option("--save-every", type=float, default=60.0, metavar="S", help="seconds; default: 60")
+    places = "local, local=WORKERS or threads; default: local, a process for each core"
+    option("--executor", type=_executor, metavar="WHERE", help=places)
     option("--fail-fast", action="store_true", help="stop at the first failure")
     sweep_.set_defaults(command=sweep)
 
@@ -275,6 +282,21 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, metavar="DIR", help="default: $TDLAB_STORE, or the user's"
     )
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return int(os.environ.get("OMP_NUM_THREADS") or 0) or len(os.sched_getaffinity(0))
+
+
+def _executor(text: str) -> int | None:
+    """How many processes of this machine: none for threads, and as many as cores for None."""
+    name, _, count = text.partition("=")
+    if name == "threads" and not count:
+        return 0
+    if name == "local":
+        return _count(count) if count else None
+    raise argparse.ArgumentTypeError(f"no executor {text!r}; try local, local=4 or threads")
 
 
 def _range(text: str) -> range:

@@ -5,27 +5,39 @@ for; what one process leaves unfinished the next goes on with.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event
+from typing import Protocol
 
 import torch
 
+from tdlab.executors import Local, do_at
 from tdlab.groups import by_program, ensembles, path_of
-from tdlab.job import SAVE_EVERY, Job, do
+from tdlab.job import SAVE_EVERY, Done, Job, do
 from tdlab.memory import budget
 from tdlab.progress import Progress, bar
 from tdlab.records import Damaged
 from tdlab.run import Run
 from tdlab.schedule import At, Schedule
-from tdlab.store import Disk, Memory, Store
+from tdlab.store import Disk, Memory, Store, Unwritable
 from tdlab.train import Observe
 from tdlab.trajectory import Standing, Trained, asked
 
 _WAIT = 1.0  # seconds between two looks at runs that another process trains
+_LOOK = 2.0  # seconds between two looks at how far other processes have come
+_DEATHS = 3  # (ours) in a row, with no job done in between, after which jobs are to blame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +90,7 @@ def train(
     runs: Sequence[Run],
     *,
     store: Store | None = None,
+    executor: Executor | None = None,
     device: str = "cpu",
     path: str = "auto",
     memory: int | None = None,
@@ -89,13 +102,15 @@ def train(
     The arguments are those of :func:`trained`. An ensemble on its way is put by
     every ``save_every`` seconds. What fails is left out, unless ``fail_fast``; what was trained
     until then stays.
+    Ensembles are trained in this process, or by an ``executor`` of ``concurrent.futures`` whose
+    processes see the same store: :class:`tdlab.executors.Local`, or anybody's.
 
     Returns:
         What became of each run.
     """
     store = Disk() if store is None else store
     kind = partial(Job, device=device, save_every=save_every)
-    return _train(runs, store, kind, path, memory, fail_fast=fail_fast)
+    return _train(runs, store, kind, path, memory, executor, fail_fast=fail_fast)
 
 
 def report(outcome: Outcome) -> str:
@@ -118,6 +133,7 @@ def _train(
     kind: Callable[..., Job],
     path: str,
     memory: int | None,
+    executor: Executor | None = None,
     *,
     fail_fast: bool,
 ) -> Outcome:
@@ -128,11 +144,16 @@ def _train(
     paths = _paths(requests, path) if lacking else {}
     left = sum(run.steps - first for run, (first, _) in lacking.items())
     with bar(left, f"training {len(lacking)} runs", unit="step") as progress:
+        workers: Workers = InThreads(store, progress)
+        if executor is not None:
+            assert isinstance(store, Disk), "processes share nothing but a store on disk"
+            workers = InProcesses(executor, store, progress)
         waiting = _waiting(list(lacking))
         for count in sorted(set(waiting.values()), reverse=True):
             ready = {run: its for run, its in lacking.items() if waiting[run.id] == count}
-            jobs = _jobs(_with_befores(ready, outcome), paths, kind, memory)
-            _run_all(jobs, store, progress, outcome, fail_fast)
+            threads = executor.workers if isinstance(executor, Local) else torch.get_num_threads()
+            jobs = _jobs(_with_befores(ready, outcome), paths, kind, memory, threads)
+            _run_all(jobs, workers, outcome, fail_fast)
     for run in requests:
         if run.id in wanted and run not in outcome.failed:
             (outcome.trained if run in lacking else outcome.found).append(run)
@@ -232,14 +253,18 @@ def _with_befores(ready: Lacking, outcome: Outcome) -> Lacking:
 
 
 def _jobs(
-    ready: Lacking, paths: dict[str, str], kind: Callable[..., Job], memory: int | None
+    ready: Lacking,
+    paths: dict[str, str],
+    kind: Callable[..., Job],
+    memory: int | None,
+    threads: int,
 ) -> list[Job]:
     """Ensembles of runs that stand at the same step and take the same path, the longest first."""
     alike: dict[tuple[int, str], list[Run]] = {}
     for run, (first, standing) in ready.items():
         alike.setdefault((first, standing.path if standing else paths[run.id]), []).append(run)
     job = kind(runs=(), path="eager")
-    threads = torch.get_num_threads() if job.device == "cpu" else 1
+    threads = threads if job.device == "cpu" else 1
     limit = (budget() if memory is None else memory) // threads
     jobs = [
         replace(job, runs=tuple(members), path=path)
@@ -251,46 +276,104 @@ def _jobs(
     return sorted(jobs, key=lambda each: -sum(run.numbers for run in each.runs))
 
 
-def _run_all(
-    jobs: list[Job], store: Store, progress: Progress, outcome: Outcome, fail_fast: bool
-) -> None:
+def _run_all(jobs: list[Job], workers: "Workers", outcome: Outcome, fail_fast: bool) -> None:
     """Runs the jobs side by side, and then what somebody else was training meanwhile."""
-    stop = Event()
     while jobs:
-        with _threads(stop) as pool:
-            futures = {
-                pool.submit(do, job, store, stop=stop, progress=progress): job for job in jobs
-            }
-            jobs = []
-            for future in as_completed(futures):
-                job = futures[future]
+        again, waits = list[Job](), False
+        with closing(workers.done(jobs)) as done:
+            for job, future in done:
                 error = future.exception()
-                if error is not None and fail_fast:
+                if error is not None and (fail_fast or isinstance(error, Unwritable)):
                     raise error
+                if isinstance(error, ValueError | TypeError) and len(job.runs) > 1:
+                    # One of them was refused, and the others need not suffer for it.
+                    again += [replace(job, runs=(run,)) for run in job.runs]
+                    continue
                 if error is not None:
                     why = f"{type(error).__name__}: {error}"
                     outcome.failed.update(dict.fromkeys(job.runs, why))
                     continue
-                elsewhere = set(future.result().elsewhere)
-                if elsewhere:
-                    left = tuple(run for run in job.runs if run.id in elsewhere)
-                    jobs.append(replace(job, runs=left))
-        if jobs:
+                left = [run for run in job.runs if run.id in future.result().elsewhere]
+                again += [replace(job, runs=tuple(left))] if left else []
+                waits = waits or bool(left)
+        jobs = again
+        if waits:
             time.sleep(_WAIT)
 
 
-@contextmanager
-def _threads(stop: Event) -> Iterator[Executor]:
+class Workers(Protocol):
+    """What runs jobs."""
+
+    def done(self, jobs: Sequence[Job]) -> Generator[tuple[Job, "Future[Done]"], None, None]:
+        """The jobs as they are done, each with what became of it."""
+
+
+class InThreads:
     """Ensembles compute on one thread each, so as many as there are threads run at once."""
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(before) as pool:
-            try:
-                yield pool
-            except BaseException:  # an interrupt above all: the threads must not go on without us
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-    finally:
-        # torch hands the count that any thread sets to the threads that start later.
-        torch.set_num_threads(before)
+
+    def __init__(self, store: Store, progress: Progress) -> None:
+        self._store, self._progress = store, progress
+
+    def done(self, jobs: Sequence[Job]) -> Generator[tuple[Job, "Future[Done]"], None, None]:
+        """The jobs as they are done; once that is left, the others are put by."""
+        before, stop = torch.get_num_threads(), Event()
+        work = partial(do, store=self._store, stop=stop, progress=self._progress)
+        try:
+            with ThreadPoolExecutor(before) as pool:
+                try:
+                    futures = {pool.submit(work, job): job for job in jobs}
+                    for future in as_completed(futures):
+                        yield futures[future], future
+                except BaseException:  # an interrupt above all: threads must not go on without us
+                    stop.set()
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        finally:
+            # torch hands the count that any thread sets to the threads that start later.
+            torch.set_num_threads(before)
+
+
+class InProcesses:
+    """Jobs wherever an executor runs them; all that is known of them stands in the store."""
+
+    def __init__(self, executor: Executor, store: Disk, progress: Progress) -> None:
+        self._executor, self._store, self._progress = executor, store, progress
+
+    def done(self, jobs: Sequence[Job]) -> Generator[tuple[Job, "Future[Done]"], None, None]:
+        """The jobs as they are done; those that a dying process took along are run once more."""
+        seen = {job.runs: self._taken(job) for job in jobs}
+        deaths, pending = 0, self._submit(jobs)
+        try:
+            while pending:
+                ended, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+                for job in [*pending.values()]:
+                    now = self._taken(job)
+                    self._progress.update((now - seen[job.runs]) * len(job.runs))
+                    seen[job.runs] = now
+                died = {future for future in ended if _died(future)}
+                deaths = deaths + 1 if died else 0 if ended else deaths
+                if isinstance(self._executor, Local) and 0 < deaths < _DEATHS:
+                    self._executor.renew()
+                    again = [pending.pop(future) for future in list(pending) if _died(future)]
+                    pending |= self._submit(again)
+                    ended -= died
+                for future in ended:
+                    yield pending.pop(future), future
+        except BaseException:  # an interrupt above all
+            for future in pending:
+                future.cancel()
+            if isinstance(self._executor, Local):
+                self._executor.interrupt()
+            raise
+
+    def _submit(self, jobs: Sequence[Job]) -> dict["Future[Done]", Job]:
+        return {self._executor.submit(do_at, job, self._store.folder): job for job in jobs}
+
+    def _taken(self, job: Job) -> int:
+        """How many steps a job's members have behind them, by what was put by of the first."""
+        standing = self._store.standing(job.runs[0])
+        return min(standing.taken, job.runs[0].steps) if standing else 0
+
+
+def _died(future: "Future[Done]") -> bool:
+    return future.done() and isinstance(future.exception(), BrokenExecutor)

@@ -51,7 +51,8 @@ IMPORTS = {
     "store": "files results run train trajectory records configuration locks snapshots",
     "groups": "synthetic_tasks run engine memory train",
     "job": "models schedule run ensemble train trajectory store progress",
-    "sweep": "schedule run memory train trajectory records store groups job progress",
+    "executors": "job store",
+    "sweep": "schedule run memory train trajectory records store groups job executors progress",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run basis ensemble"
@@ -65,7 +66,7 @@ IMPORTS = {
     "report": "results",
     "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
-    " report bench grid runs records",
+    " report bench grid runs records executors",
     "__main__": "cli",
 }
 

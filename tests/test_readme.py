@@ -11,6 +11,7 @@ import pytest
 
 from tdlab import cli
 from tdlab.claims import scorecard
+from tdlab.grid import grid
 from tdlab.report import notebooks
 from tdlab.report.pages import plan
 from tdlab.studies import icl
@@ -43,14 +44,17 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
     for wanted, shorter in SHORTER.items():
         assert program.count(wanted) == 1
         program = program.replace(wanted, shorter)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    store = str(tmp_path.parent / f"{tmp_path.name}-store")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TDLAB_STORE": store}
     command = [sys.executable, "-c", program]
     answer = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
     assert "Warning" not in answer.stderr
-    losses, error, mass, *rest = answer.stdout.splitlines()
+    losses, became, ending, error, mass, *rest = answer.stdout.splitlines()
+    assert became == "2 were there, 6 were trained, 0 diverged, 0 failed"
+    assert ending == "Ending(step=8, reason='finished')"
     assert len(re.findall(r"\d\.\d{3}", losses)) == 8
     assert all(re.fullmatch(r"tensor\([01]?\.\d*\)", line) for line in (error, mass))
     table = "\n".join(rest)
@@ -59,9 +63,11 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
 
 
 def test_the_readme_has_the_blocks_that_are_looked_for():
-    assert len(PYTHON) == 6
+    assert len(PYTHON) == 7
     assert len(TDLAB) >= 4
-    assert {line.split()[1] for line in TDLAB} == {"report", "verify", "notebooks", "bench"}
+    assert {line.split()[1] for line in TDLAB} == {
+        *("report", "verify", "notebooks", "bench", "sweep", "runs")
+    }
     assert {"make report", "make test"} <= set(MAKE)
 
 
@@ -74,11 +80,15 @@ def test_every_command_line_parses_and_names_what_there_is(line, monkeypatch):
         changes = {name: cli._literal(text) for name, text in arguments.parameters}
         icl.setting(arguments.preset or "quick", **changes)
     elif arguments.command is cli.report:
-        given, grid = dict(arguments.parameters), dict(arguments.grid)
-        pages = plan(arguments.notebooks, given, grid=grid, preset=arguments.preset, device=None)
+        given, points = dict(arguments.parameters), dict(arguments.grid)
+        pages = plan(arguments.notebooks, given, grid=points, preset=arguments.preset, device=None)
         assert pages
         cli._check_settings(pages)
-    elif arguments.command is not cli.bench:
+    elif arguments.command is cli.sweep:
+        assert arguments.study in ("icl", "cot", "kernels")
+        given = {name: cli._values(text) for name, text in arguments.grid}
+        assert grid(icl.setting("quick").runs(), given)
+    elif arguments.command not in (cli.bench, cli.list_runs):
         assert arguments.command is cli.copy_notebooks
         assert notebooks.available()
 

@@ -108,10 +108,10 @@ def test_what_somebody_else_finished_meanwhile_is_not_trained_again(tmp_path, mo
     (whole,) = anew([RUN])
     plain = job.do
 
-    def late(its, there, **settings):
+    def late(its, **settings):
         store.save([whole])  # after the sweep has looked, and before it holds the lock
         monkeypatch.setattr(job, "Training", None)
-        return plain(its, there, **settings)
+        return plain(its, **settings)
 
     monkeypatch.setattr(sweep, "do", late)
     (result,) = trained([RUN], store=store)
