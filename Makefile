@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: help report paper verify test slow bench lint format clean
+.PHONY: help report paper verify test slow stress bench lint format clean
 
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
@@ -11,6 +11,7 @@ help:
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
+	@echo "make stress   sweeps that are killed again and again, and what a store of 10,000 runs costs"
 	@echo "make bench    training, inference and landscapes against plain loops and JAX, as ratios"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   rewrite the sources the way 'make lint' wants them"
@@ -30,6 +31,10 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -m slow
+
+stress: $(INSTALLED)
+	@$(BIN)/python tests/stress/kills.py
+	@$(BIN)/python tests/stress/bookkeeping.py
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
