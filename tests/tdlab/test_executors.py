@@ -89,6 +89,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_and_no_lock_outlives_a_sweep_and_what_it_trained_is_put_by(tmp_path, how):
     program = tmp_path / "program.py"
