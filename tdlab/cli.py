@@ -7,10 +7,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tdlab.records import Unwritable
 
 done, failed, bad_input, interrupted = 0, 1, 2, 130
 
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if getattr(arguments, "store", None) is not None:  # where kernels and workers find it as well
         os.environ["TDLAB_STORE"] = str(arguments.store.absolute())
+    if getattr(arguments, "executor", None) is not None:
+        os.environ["TDLAB_EXECUTOR"] = arguments.executor
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     try:
         return arguments.command(arguments)
@@ -33,9 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"tdlab: {error}", file=sys.stderr)
         return bad_input
-    except RuntimeError as error:
-        if type(error).__name__ != "Unwritable":  # its module takes seconds to load
-            raise
+    except Unwritable as error:
         print(f"tdlab: {error}", file=sys.stderr)
         return failed
 
@@ -103,7 +104,6 @@ def sweep(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
     from tdlab import grid
-    from tdlab.executors import Local
     from tdlab.sweep import report, train
     from tdlab.train import available
 
@@ -118,15 +118,13 @@ def sweep(arguments: argparse.Namespace) -> int:
         runs = combined(runs, axes) if axes else runs
     if arguments.seeds is not None:
         runs = grid.with_seeds(runs, arguments.seeds)
-    in_threads = arguments.executor == 0
-    with nullcontext() if in_threads else Local(arguments.executor or _cores()) as executor:
-        outcome = train(
-            runs,
-            executor=executor,
-            device=arguments.device or "cpu",
-            save_every=arguments.save_every,
-            fail_fast=arguments.fail_fast,
-        )
+    outcome = train(
+        runs,
+        executor=os.environ.get("TDLAB_EXECUTOR") or "local",
+        device=arguments.device or "cpu",
+        save_every=arguments.save_every,
+        fail_fast=arguments.fail_fast,
+    )
     print(report(outcome))
     return failed if outcome.failed else done
 
@@ -242,7 +240,7 @@ def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
     sweep_ = commands.add_parser("sweep", help="train what the store lacks of a study's runs")
     option = sweep_.add_argument
     option("study", choices=["icl", "cot", "kernels"], metavar="STUDY", help="icl, cot or kernels")
-    _add_settings(sweep_)
+    _add_settings(sweep_, "local")
     add_pairs = partial(sweep_.add_argument, nargs=2, action="append", default=[])
     about = "a field of the study's setting"
     add_pairs("-p", dest="parameters", metavar=("NAME", "VALUE"), help=about)
@@ -251,8 +249,6 @@ def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add_pairs("--zip", metavar=named, help="the same, the values of several fields side by side")
     option("--seeds", type=_range, metavar="A:B", help="every run with the seeds A to B - 1")
     option("--save-every", type=float, default=60.0, metavar="S", help="seconds; default: 60")
-    places = "local, local=WORKERS or threads; default: local, a process for each core"
-    option("--executor", type=_executor, metavar="WHERE", help=places)
     option("--fail-fast", action="store_true", help="stop at the first failure")
     sweep_.set_defaults(command=sweep)
 
@@ -282,21 +278,6 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--store", type=Path, metavar="DIR", help="default: $TDLAB_STORE, or the user's"
     )
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return int(os.environ.get("OMP_NUM_THREADS") or 0) or len(os.sched_getaffinity(0))
-
-
-def _executor(text: str) -> int | None:
-    """How many processes of this machine: none for threads, and as many as cores for None."""
-    name, _, count = text.partition("=")
-    if name == "threads" and not count:
-        return 0
-    if name == "local":
-        return _count(count) if count else None
-    raise argparse.ArgumentTypeError(f"no executor {text!r}; try local, local=4 or threads")
 
 
 def _range(text: str) -> range:
@@ -333,9 +314,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
+def _add_settings(command: argparse.ArgumentParser, executor: str = "threads") -> None:
     command.add_argument("--preset", choices=["quick", "paper"], help="minutes, or as published")
     command.add_argument("--device", choices=["cpu", "cuda"], help="where to compute")
+    places = "local, local=WORKERS, dask=ADDRESS, slurm, slurm=PARTITION or threads; default: "
+    where = f"{places}$TDLAB_EXECUTOR, or {executor}"
+    command.add_argument("--executor", metavar="WHERE", help=where)
     _add_store(command)
 
 

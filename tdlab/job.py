@@ -1,9 +1,8 @@
 """One ensemble on its way into a store: locked, gone on with where it stood, and kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from tdlab.progress import Progress
 from tdlab.run import Run
 from tdlab.schedule import Schedule
 from tdlab.store import Store
-from tdlab.train import Moment, Observe, Saving, Snapshot, Training
+from tdlab.train import Moment, Observe, Saving, Training
 from tdlab.trajectory import UNFINISHED, Trained, asked, final
 
 SAVE_EVERY = 60.0  # (ours) seconds after which an ensemble on its way is put by
@@ -32,22 +31,15 @@ class Job:
     observe_at: Schedule | None = None
 
 
-class Done(NamedTuple):
-    """What became of the runs of a job, by their ids."""
-
-    trained: tuple[str, ...]
-    elsewhere: tuple[str, ...]  # somebody else is training them
-
-
 def do(
     job: Job, store: Store, *, stop: Event | None = None, progress: Progress | None = None
-) -> Done:
+) -> tuple[str, ...]:
     """Trains what the store lacks of these runs, each from where it stands, and keeps it there.
 
     Once ``stop`` is set the ensemble is put by as it is.
 
     Returns:
-        What became of them.
+        The ids of those that somebody else is training.
     """
     with store.locked(job.runs) as mine:
         standing = {run: store.standing(run) for run in mine}  # as it is now that we hold it
@@ -55,8 +47,7 @@ def do(
         for first in sorted({step for step in lacks.values() if step is not None}):
             together = [run for run, step in lacks.items() if step == first]
             _train(job, together, first, store, stop or Event(), progress)
-    done = tuple(run.id for run, step in lacks.items() if step is not None)
-    return Done(done, tuple(run.id for run in job.runs if run not in standing))
+    return tuple(run.id for run in job.runs if run not in standing)
 
 
 def _train(
@@ -69,10 +60,10 @@ def _train(
 ) -> None:
     earlier = [store.load(run) for run in runs] if first else []
     resume = Moment(first, _members(earlier)) if first else None
-    snapshots: list[Snapshot] = []
+    seen: dict[int, Params] = {}
 
     def keep() -> None:
-        its = [_member(training, snapshots, member) for member in range(len(runs))]
+        its = [_member(training, seen, member) for member in range(len(runs))]
         whole = [its[at].after(earlier[at]) for at in range(len(its))] if first else its
         store.save(whole)
 
@@ -88,8 +79,8 @@ def _train(
         path=job.path,
         progress=progress,
     )
-    for snapshot in training:  # one by one: those there are by then are kept on the way
-        snapshots += [snapshot]
+    for snapshot in training:
+        seen[snapshot.step] = snapshot.params
     keep()
 
 
@@ -118,10 +109,10 @@ def _members(earlier: Sequence[Trained]) -> Members:
     return Members(params, state, torch.full((len(earlier),), MOVING))
 
 
-def _member(training: Training, snapshots: Sequence[Snapshot], member: int) -> Trained:
+def _member(training: Training, seen: Mapping[int, Params], member: int) -> Trained:
     """What belongs to one member: nothing from after its end, but its end itself."""
     ending = training.endings[member]
-    kept = {each.step: each.params for each in snapshots if each.step <= ending.step}
+    kept = {step: params for step, params in seen.items() if step <= ending.step}
     # Put by at a step at which a snapshot is due, it has that snapshot.
     if ending.reason != UNFINISHED or ending.step in asked(training.runs[member]):
         kept.setdefault(ending.step, training.params)

@@ -40,6 +40,15 @@ def keep_memory() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def cores() -> int:
+    """How many cores this process may use: ``$OMP_NUM_THREADS``, or all that it is let to."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    has_mask = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Tensor operations of this thread use no others: their bits then do not depend on how many."""

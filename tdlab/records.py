@@ -28,6 +28,10 @@ class Damaged(ValueError):
     """A file of a store is not what was written there; the line says which, and how."""
 
 
+class Unwritable(RuntimeError):
+    """A store cannot be written to; the line says why. What is in it stays readable."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class File:
     """A file beside the record: its name, its length, and a hash of its content."""

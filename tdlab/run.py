@@ -87,7 +87,7 @@ class Run:
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of a hash of all that fixes the trajectory."""
-        return sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
+        return id_of(self.identity)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -112,3 +112,8 @@ class Run:
         # run's end, and how many steps of its stream are behind it, is not.
         wanted = (self.steps, program(self.snapshots))
         return (self.arithmetic, wanted, self.after is None, self.earlier_steps)
+
+
+def id_of(identity: dict[str, Any]) -> str:
+    """The id of the run with that identity: twelve hexadecimal digits of a hash of it."""
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -40,7 +40,10 @@ def written(run: str, content: Content) -> tuple[File, bytes]:
     }
     moment = {MOMENT + name: leaf for name, leaf in content.moment.items()}
     # Copies, because the format refuses tensors that share memory or have gaps.
-    tensors = {name: leaf.clone().contiguous() for name, leaf in (content.params | moment).items()}
+    tensors = {
+        name: leaf.clone(memory_format=torch.contiguous_format)
+        for name, leaf in (content.params | moment).items()
+    }
     data = save(tensors, {"tdlab": json.dumps(about)})
     hashed = _hash_of_header(data)
     return File(name=f"snapshots-{hashed[:12]}.safetensors", bytes=len(data), sha256=hashed), data

@@ -5,12 +5,12 @@ What is in the files of a store, and where they are, is said in :mod:`tdlab.reco
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,14 @@ from torch import Tensor
 from tdlab import configuration, records, snapshots
 from tdlab.files import is_unfinished, write_together
 from tdlab.locks import locked
-from tdlab.records import RECORD, Damaged, File, Record
+from tdlab.records import RECORD, Damaged, File, Record, Unwritable
 from tdlab.results import COLUMNS, provenance
-from tdlab.run import Run
+from tdlab.run import Run, id_of
 from tdlab.snapshots import Content
 from tdlab.train import Ending
 from tdlab.trajectory import Standing, Trained
+
+T = TypeVar("T")
 
 _SCHEMA = pa.schema(
     zip(
@@ -35,10 +37,6 @@ _SCHEMA = pa.schema(
         strict=True,
     )
 )
-
-
-class Unwritable(RuntimeError):
-    """A store cannot be written to; the line says why. What is in it stays readable."""
 
 
 @runtime_checkable
@@ -100,13 +98,27 @@ class Disk:
         Raises:
             Damaged: for a record that was altered, and a file that is missing or too short.
         """
-        record = records.read(self.folder, run.id)
-        if record is None:
-            return None
-        for file in (record.snapshots, record.rows):
-            _require_length(records.folder(self.folder, run.id) / file.name, file)
-        over = record.reason in {"diverged", "observed"}
-        return Standing(record.taken, record.steps, over, record.provenance["path"])
+
+        def standing(record: Record | None) -> Standing | None:
+            if record is None:
+                return None
+            for file in (record.snapshots, record.rows):
+                _require_length(records.folder(self.folder, run.id) / file.name, file)
+            return Standing(record.taken, record.reason, record.steps, record.provenance["path"])
+
+        return self._of_one_moment(run.id, standing)
+
+    def _of_one_moment(self, run: str, read: Callable[[Record | None], T]) -> T:
+        """What ``read`` makes of a run's record and the files that it names."""
+        record = records.read(self.folder, run)
+        while True:
+            try:
+                return read(record)
+            except Damaged:
+                now = records.read(self.folder, run)
+                if now == record:
+                    raise
+                record = now  # somebody kept the run again while we were reading
 
     def load(self, run: Run) -> Trained:
         """The trajectory, by the id of ``run``.
@@ -125,7 +137,9 @@ class Disk:
         return self._loaded(run, None)
 
     def _loaded(self, id_: str, run: Run | None) -> Trained:
-        record = records.read(self.folder, id_)
+        return self._of_one_moment(id_, lambda record: self._opened(id_, run, record))
+
+    def _opened(self, id_: str, run: Run | None, record: Record | None) -> Trained:
         if record is None:
             raise KeyError(f"there is no run {id_} in {self.folder}")
         if run is None:
@@ -224,16 +238,23 @@ class Disk:
                 yield run, line
 
     def _check(self, run: str) -> Iterator[str]:
+        while True:
+            try:
+                record = records.read(self.folder, run)
+            except Damaged as error:
+                yield str(error)
+                return
+            found = list(self._wrong(run, record))
+            if not found or records.read(self.folder, run) == record:
+                yield from found
+                return
+
+    def _wrong(self, run: str, record: Record | None) -> Iterator[str]:
         folder = records.folder(self.folder, run)
-        try:
-            record = records.read(self.folder, run)
-        except Damaged as error:
-            yield str(error)
-            return
         if record is None:
             yield f"{folder} has no {RECORD}: its process was killed before it wrote any"
             return
-        if sha256(json.dumps(record.identity, sort_keys=True).encode()).hexdigest()[:12] != run:
+        if id_of(record.identity) != run:
             yield f"{folder / RECORD} is misplaced: its configuration has another id"
         yield from snapshots.findings(folder / record.snapshots.name, run, record.snapshots)
         try:

@@ -185,10 +185,6 @@ class Training:
         self._saved = time.monotonic()
         self._pause = max(self._saving.every, _SAVING * (self._saved - began))
 
-    def interrupt(self) -> None:
-        """Lets the training end after its present step; for another thread that waits for it."""
-        self._stop.set()
-
     def _look(self, now: int, engine: Engine) -> None:
         """Observes the members, and stops those that have been trained enough."""
         assert self._observe is not None

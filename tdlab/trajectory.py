@@ -24,9 +24,14 @@ class Standing(NamedTuple):
     """How far a run has come."""
 
     taken: int  # steps
+    reason: str  # of its ending, if that is one
     steps: tuple[int, ...]  # those of its snapshots
-    over: bool  # whether it takes no more of them, because it diverged or was stopped
     path: str  # eager or compiled
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more steps, whatever is asked: it diverged, or was stopped."""
+        return self.reason in {"diverged", "observed"}
 
     def lacks(self, run: Run) -> int | None:
         """From which step on ``run`` is to be trained.
@@ -64,8 +69,7 @@ class Trained:
     @property
     def standing(self) -> Standing:
         """How far it has come."""
-        over = self.ending.reason in {"diverged", "observed"}
-        return Standing(self.ending.step, self.steps, over, self.path)
+        return Standing(self.ending.step, self.ending.reason, self.steps, self.path)
 
     def at(self, step: int) -> Params:
         """The parameters after ``step`` updates; ``ValueError`` where no snapshot was taken."""

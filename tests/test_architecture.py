@@ -51,8 +51,11 @@ IMPORTS = {
     "store": "files results run train trajectory records configuration locks snapshots",
     "groups": "synthetic_tasks run engine memory train",
     "job": "models schedule run ensemble train trajectory store progress",
-    "executors": "job store",
-    "sweep": "schedule run memory train trajectory records store groups job executors progress",
+    "executors": "machine job store",
+    "workers": "machine run store job executors progress",
+    "lacking": "schedule run trajectory records store groups",
+    "sweep": "schedule run memory train trajectory records store groups job executors progress"
+    " lacking workers",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run basis ensemble"

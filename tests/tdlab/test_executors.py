@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tdlab import sweep
+from tdlab import workers
 from tdlab.executors import Local
 from tdlab.optimisers import SGD
 from tdlab.records import ids
@@ -27,7 +27,7 @@ LONG = [replace(RUN, seed=seed, steps=900 + seed) for seed in range(3)]
 def test_a_sweep_in_processes_has_the_bits_of_one_in_threads_and_lists_what_failed(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(sweep, "_LOOK", 0.1)
+    monkeypatch.setattr(workers, "_LOOK", 0.1)
     store = Disk(tmp_path)
     bad = replace(RUN, trained=("W_nowhere",))
     after = replace(RUN, after=RUN, optimiser=SGD(lr=0.3))
@@ -45,7 +45,7 @@ def test_a_sweep_in_processes_has_the_bits_of_one_in_threads_and_lists_what_fail
 
 
 def test_a_sweep_survives_the_death_of_its_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_LOOK", 0.1)
+    monkeypatch.setattr(workers, "_LOOK", 0.1)
     store = Disk(tmp_path)
     killed = []
 

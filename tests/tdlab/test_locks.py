@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tdlab import job, sweep
+from tdlab import job, sweep, workers
 from tdlab.locks import locked
-from tdlab.store import Disk, Unwritable
+from tdlab.records import Unwritable
+from tdlab.schedule import Every
+from tdlab.store import Disk
 from tdlab.sweep import train, trained
 from tests.tdlab.runs import RUN, anew, assert_same
 
@@ -113,7 +115,7 @@ def test_what_somebody_else_finished_meanwhile_is_not_trained_again(tmp_path, mo
         monkeypatch.setattr(job, "Training", None)
         return plain(its, **settings)
 
-    monkeypatch.setattr(sweep, "do", late)
+    monkeypatch.setattr(workers, "do", late)
     (result,) = trained([RUN], store=store)
     assert_same(result, whole)
 
@@ -161,3 +163,18 @@ def test_a_failure_is_listed_and_the_others_go_on(tmp_path):
     assert set(again.failed) == set(outcome.failed)
     with pytest.raises(ValueError, match="trained is"):
         train(runs, store=Disk(tmp_path), fail_fast=True)
+
+
+def test_what_a_sweep_was_asked_for_and_did_not_get_is_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "do", lambda *_, **__: ())
+    outcome = train([RUN], store=Disk(tmp_path))
+    assert outcome.failed == {RUN: "it is not all there; the next sweep goes on with it"}
+    assert outcome.trained == outcome.found == []
+
+
+def test_a_run_that_is_trained_for_a_snapshot_that_was_passed_by_counts_as_trained(tmp_path):
+    store = Disk(tmp_path)
+    train([RUN], store=store)
+    denser = replace(RUN, snapshots=Every(stride=1))
+    outcome = train([denser], store=store)
+    assert (outcome.trained, outcome.found) == ([denser], [])

@@ -18,21 +18,17 @@ from tests.tdlab.members import MEMBERS
 from tests.tdlab.runs import LAYER, RUN, WILD, anew, assert_same, different
 
 
-def stopped_at(step: int, runs: list[Run], **settings) -> Training:
+def stopped_at(step: int, runs: list[Run]) -> Training:
     """A training that somebody interrupts after so many steps."""
     stop = threading.Event()
-    training = Training(runs, stop=stop, path="eager", **settings)
-    plain = job.Training._steps
 
-    def steps(self, engine, now, then, progress):
-        taken = plain(self, engine, now, min(then, step), progress)
-        if now + len(taken) == step:
+    def observe(now, _):
+        if now == step:
             stop.set()
-        return taken
+        return {}
 
-    training._steps = steps.__get__(training)  # type: ignore[method-assign]
-    for _ in training:
-        pass
+    training = Training(runs, stop=stop, path="eager", observe=observe, observe_at=At(at=(step,)))
+    list(training)
     return training
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from tdlab import configuration, files, records, results
 from tdlab.optimisers import Adam
-from tdlab.records import Damaged
+from tdlab.records import Damaged, Unwritable
 from tdlab.run import Run
 from tdlab.schedule import At
-from tdlab.store import Disk, Unwritable
+from tdlab.store import Disk
 from tdlab.sweep import train, trained
 from tdlab.trajectory import Trained
 from tests.tdlab.runs import RUN, WILD, anew, assert_same, different
@@ -254,3 +254,26 @@ def test_a_trained_run_is_the_same_from_disk_as_from_memory(store):
     for one, other in zip(trained(RUNS, store=store), anew(RUNS), strict=True):
         assert isinstance(one, Trained)
         assert_same(one, other)
+
+
+def test_a_reader_is_not_misled_by_a_writer_that_replaces_what_it_reads(store, kept, monkeypatch):
+    (longer,) = anew([replace(RUN, steps=12)])
+    plain = records.read
+    lengths: list[int] = []
+
+    def read(folder, run):
+        record = plain(folder, run)
+        if not lengths:
+            assert record is not None
+            lengths.append(record.taken)
+            store.save([longer])  # between the record and the files that it names
+        return record
+
+    for reader in (store.standing, store.load):
+        trained([RUN], store=store)
+        lengths.clear()
+        monkeypatch.setattr(records, "read", read)
+        found = reader(RUN)
+        assert getattr(found, "taken", None) == 12 or found.ending.step == 12
+        monkeypatch.setattr(records, "read", plain)
+        store.remove(RUN.id)

@@ -7,7 +7,7 @@ import torch
 
 from synthetic_tasks import FullBatch, InContextClassification, TokenRegression
 from synthetic_tasks.threefry import stream
-from tdlab import groups, job, sweep, train
+from tdlab import groups, job, train, workers
 from tdlab.models import KERNELS, KernelLayer, OneLayer
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
@@ -303,7 +303,7 @@ def in_a_new_thread() -> int:
 def test_a_sweep_leaves_the_number_of_threads_as_it_was_also_for_later_threads(
     monkeypatch, count, fails
 ):
-    do = sweep.do
+    do = workers.do
 
     def leaving_one(*given, **settings):
         # A thread that starts inside another one's single-threaded step takes 1 for its own count.
@@ -311,7 +311,7 @@ def test_a_sweep_leaves_the_number_of_threads_as_it_was_also_for_later_threads(
         done = do(*given, **settings)
         return done if not fails else 1 / 0
 
-    monkeypatch.setattr(sweep, "do", leaving_one)
+    monkeypatch.setattr(workers, "do", leaving_one)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,29 +1,28 @@
-"""Jobs in processes of their own: one thread each, and none that outlives who asked for it."""
+"""Processes of this machine, none of which outlives who asked for it."""
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from pathlib import Path
-from threading import Event, Lock, Thread
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from threading import Lock, Thread
 from typing import Any
 
 import torch
 
-from tdlab.job import Done, Job, do
-from tdlab.store import Disk
+from tdlab.executors.fleet import Fleet, interrupt
+from tdlab.machine import cores
 
 _LAST_WORDS = 60.0  # seconds for putting by what is trained when nobody waits for it any more
 
-_stop, _busy = Event(), Lock()
+_busy = Lock()
 
 
-class Local(Executor):
-    """A pool of spawned processes, of one thread each; made anew where one of them died."""
+class Local(Fleet):
+    """A pool of spawned processes, as many as cores unless told; a new one where one died."""
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int | None = None) -> None:
+        super().__init__(cores() if workers is None else workers)
         self._pool: ProcessPoolExecutor | None = None
 
     def submit(
@@ -31,10 +30,9 @@ class Local(Executor):
     ) -> "Future[Any]":
         """As :meth:`concurrent.futures.Executor.submit`."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.workers, multiprocessing.get_context("spawn"), _prepare
-            )
-        return self._pool.submit(function, *given, **settings)
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, spawn, _prepare, (self.id,))
+        return self._pool.submit(_call, function, given, settings)
 
     def renew(self) -> None:
         """Gives up a pool of which a process died; the next job starts another."""
@@ -56,29 +54,24 @@ class Local(Executor):
             self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def do_at(job: Job, folder: Path) -> Done:
-    """:func:`tdlab.job.do` in another process, which shares with this one nothing but the store.
-
-    Returns:
-        What became of the job's runs.
-    """
-    with _busy:
-        return do(job, Disk(folder), stop=_stop)
-
-
-def _prepare() -> None:
+def _prepare(fleet: str) -> None:
     """What a process does before its first job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us as well; the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: _stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: interrupt(fleet))
     torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_end_with_parent, args=(fleet,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _call(function: Callable[..., Any], given: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+    with _busy:
+        return function(*given, **settings)
+
+
+def _end_with_parent(fleet: str) -> None:
     """Ends this process when its parent is gone, however that ended; what it trains is put by."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        _stop.set()
+        interrupt(fleet)
         _busy.acquire(timeout=_LAST_WORDS)
         os._exit(1)
