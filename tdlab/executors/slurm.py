@@ -84,10 +84,10 @@ class Slurm(Fleet):
     def interrupt(self) -> None:
         """Cancels all jobs; Slurm gives them time to put by what they train."""
         with self._changed:
-            for future in [future for future, _ in self._new] + [
-                each.future for each in self._submitted
-            ]:
+            for future, _ in self._new:
                 future.cancel()
+            for each in self._submitted:
+                each.future.cancel()
         self.shutdown()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -140,15 +140,17 @@ class Slurm(Fleet):
         return {job.job_id for job in jobs} if listed.returncode else {*listed.stdout.split()}
 
     def _settled(self, each: "_Submitted", alive: set[str]) -> bool:
-        """Whether there is no more to come of a job, which then is handed over."""
-        if each.future.cancelled():
+        """Whether a job has ended, of which what it came to is then handed over."""
+        if each.future.cancelled() and not each.cancelled:
             each.job.cancel(check=False)
+            each.cancelled = True
+        if each.job.job_id in alive:
+            each.seen = time.monotonic()
+            return False
+        if each.cancelled:
             return True
         if each.job.paths.result_pickle.exists():
             outcome = _outcome(each.job)
-        elif each.job.job_id in alive:
-            each.seen = time.monotonic()
-            return False
         elif time.monotonic() - each.seen < _GRACE:
             return False
         else:
@@ -167,6 +169,7 @@ class _Submitted:
     future: "Future[Any]"
     job: "submitit.Job[Any]"
     seen: float = field(default_factory=time.monotonic)  # last among those that wait or run
+    cancelled: bool = False
 
 
 def _outcome(job: "submitit.Job[Any]") -> Any:

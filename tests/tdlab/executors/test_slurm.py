@@ -1,0 +1,128 @@
+"""Jobs through submitit: with its executor of this machine, and on a cluster where there is one."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tdlab.executors import named, slurm
+from tdlab.executors.fleet import Died
+from tdlab.executors.slurm import Slurm
+from tdlab.optimisers import SGD
+from tdlab.store import Disk
+from tdlab.sweep import train
+from tests.tdlab.runs import RUN, anew, assert_same
+
+LONG = [replace(RUN, seed=seed, steps=900 + seed) for seed in range(2)]
+CLUSTERS = [
+    "local",
+    pytest.param(
+        "slurm",
+        marks=pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm"),
+    ),
+]
+
+
+@pytest.fixture(params=CLUSTERS)
+def fleet(request, tmp_path, monkeypatch) -> Iterator[Slurm]:
+    monkeypatch.setattr(slurm, "_LOOK", 0.1)
+    monkeypatch.setattr(slurm, "_GRACE", 0.5)
+    with Slurm(tmp_path / "slurm", cluster=request.param) as executor:
+        yield executor
+
+
+def test_a_sweep_through_submitit_has_the_bits_of_one_in_threads_and_lists_what_failed(
+    tmp_path, fleet
+):
+    store = Disk(tmp_path / "store")
+    bad = replace(RUN, trained=("W_nowhere",))
+    after = replace(RUN, after=RUN, optimiser=SGD(lr=0.3))
+    outcome = train([after, bad, *LONG], store=store, executor=fleet)
+    assert outcome.trained == [after, *LONG]
+    assert outcome.failed.keys() == {bad}
+    assert "ValueError: trained is" in outcome.failed[bad]
+    for run, whole in zip([after, LONG[0]], anew([after, LONG[0]]), strict=True):
+        assert_same(store.load(run).as_asked(run), whole)
+    fleet.shutdown()
+    assert not list((tmp_path / "slurm").iterdir())  # nothing died, so nothing is kept
+
+
+@pytest.mark.slow
+def test_a_job_that_dies_is_submitted_again_and_goes_on(tmp_path, fleet):
+    store = Disk(tmp_path / "store")
+    killed: list[psutil.Process] = []
+
+    def kill() -> None:
+        while (standing := store.standing(LONG[0])) is None or not standing.taken:
+            time.sleep(0.01)
+        killed.extend(process for process in psutil.process_iter() if works_for(process, fleet))
+        for process in killed:
+            process.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    outcome = train(LONG[:1], store=store, executor=fleet, save_every=0)
+    thread.join()
+    assert killed
+    assert (outcome.trained, outcome.failed) == (LONG[:1], {})
+    assert_same(store.load(LONG[0]), anew(LONG[:1])[0])
+
+
+def works_for(process: psutil.Process, fleet: Slurm) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return "submitit.core._submit" in command and fleet.id in " ".join(command)
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_puts_by_what_it_trains(tmp_path, fleet):
+    store, endless = Disk(tmp_path / "store"), replace(RUN, steps=10**7)
+
+    def interrupt() -> None:
+        while (standing := store.standing(endless)) is None or not standing.taken:
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train([endless], store=store, executor=fleet, save_every=0.1)
+    thread.join()
+    with store.locked([endless]) as free:
+        assert free
+    assert store.load(endless).ending.reason == "unfinished"
+
+
+def test_what_dies_again_and_again_is_listed_with_its_log(tmp_path, fleet):
+    future = fleet.submit(os._exit, 3)
+    with pytest.raises(Died, match=r"^job \d+(_\d+)? ended; its log: .*_log\.err$") as died:
+        future.result(timeout=60)
+    assert Path(str(died.value).rpartition(": ")[2]).exists()
+
+
+def test_a_call_returns_what_it_returns_and_raises_what_it_raises(fleet):
+    futures = [fleet.submit(divmod, 7, 2), fleet.submit(divmod, 7, 0), fleet.submit(int, "x")]
+    cancelled = fleet.submit(time.sleep, 600)
+    assert cancelled.cancel()
+    assert futures[0].result(timeout=60) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        futures[1].result(timeout=60)
+    with pytest.raises(ValueError, match="invalid literal"):
+        futures[2].result(timeout=60)
+
+
+def test_without_a_cluster_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"^no Slurm cluster can be used from here: Could not"):
+        named("slurm", tmp_path)
+    with pytest.raises(ValueError, match=r"^no Slurm cluster can be used from here: "):
+        Slurm(tmp_path, cluster="local", parameters={"slurm_partitoin": "gpu"})
