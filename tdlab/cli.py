@@ -55,7 +55,7 @@ def report(arguments: argparse.Namespace) -> int:
     _check_settings(pages)
     from tdlab.report.publish import run
 
-    failures = run(pages, arguments.out, timeout=arguments.timeout)
+    failures = run(pages, arguments.out, timeout=arguments.timeout, anew=arguments.anew)
     print(arguments.out / "index.html")
     return failed if failures else done
 
@@ -216,6 +216,7 @@ def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add_pairs("--grid", metavar=("NAME", "V1,V2"), help="one page for each of these values")
     option("--out", type=Path, default=Path("reports"), metavar="DIR", help="default: reports")
     option("--timeout", type=float, default=600.0, metavar="S", help="for one cell; default: 600")
+    option("--anew", action="store_true", help="execute pages that are unchanged as well")
     report_.set_defaults(command=report)
 
 

@@ -60,6 +60,11 @@ class Record:
         """The files that belong to the run."""
         return {RECORD, self.snapshots.name, self.rows.name}
 
+    @property
+    def content(self) -> str:
+        """Twelve hexadecimal digits of a hash of all its snapshots and losses."""
+        return sha256(f"{self.snapshots.sha256} {self.rows.sha256}".encode()).hexdigest()[:12]
+
 
 def root(given: str | Path | None = None) -> Path:
     """The folder of the store: the one given, else ``$TDLAB_STORE``, else the user's."""

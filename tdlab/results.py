@@ -35,6 +35,7 @@ from torch import Tensor
 from tdlab.files import whole_or_absent
 
 SOURCES = ("measured", "theory")
+_RUNS = "runs.txt"  # of a page: which it read
 COLUMNS = {
     "run": "string",
     "seed": "Int64",
@@ -110,6 +111,26 @@ def keep_tensors(name: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tenso
     if path := _kept(f"{name}.safetensors"):
         write_tensors(path, tensors)
     return tensors
+
+
+def note_run(run: str, content: str) -> None:
+    """If ``TDLAB_KEEP`` names a directory, notes there that a run was read, and what was in it."""
+    if path := _in_kept(_RUNS):
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{run} {content}\n")
+
+
+def runs_read(directory: Path) -> dict[str, str]:
+    """The runs that were noted there, and what was in each when it was read last."""
+    path = directory / _RUNS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    last = dict(line.split() for line in lines)
+    return dict(sorted(last.items()))
+
+
+def forget_runs_read(directory: Path) -> None:
+    """Removes what was noted there."""
+    (directory / _RUNS).unlink(missing_ok=True)
 
 
 def write(path: str | Path, table: pd.DataFrame) -> None:
@@ -253,6 +274,10 @@ def _kept(name: str) -> Path | None:
     stem = name.rpartition(".")[0]
     if not re.fullmatch(r"\w[\w.-]*", stem):
         raise ValueError(f"{stem!r} is no plain file stem; letters, digits, '_', '-' and '.' are")
+    return _in_kept(name)
+
+
+def _in_kept(name: str) -> Path | None:
     if not (directory := os.environ.get("TDLAB_KEEP")):
         return None
     Path(directory).mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from tdlab import configuration, records, snapshots
 from tdlab.files import is_unfinished, write_together
 from tdlab.locks import locked
 from tdlab.records import RECORD, Damaged, File, Record, Unwritable
-from tdlab.results import COLUMNS, provenance
+from tdlab.results import COLUMNS, note_run, provenance
 from tdlab.run import Run, id_of
 from tdlab.snapshots import Content
 from tdlab.train import Ending
@@ -149,6 +149,7 @@ class Disk:
                     f"run {id_} was made by other revisions than those that are here, where its "
                     f"configuration is that of run {run.id}"
                 )
+        note_run(id_, record.content)
         folder = records.folder(self.folder, id_)
         content = snapshots.read(folder / record.snapshots.name, id_, record.snapshots)
         return Trained(

@@ -66,7 +66,7 @@ IMPORTS = {
     "notebook": "synthetic_tasks studies claims figures results sweep",
     "grid": "synthetic_tasks run",
     "runs": "records configuration store",
-    "report": "results",
+    "report": "results records",
     "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
     " report bench grid runs records executors",

@@ -1,23 +1,26 @@
 """An executed notebook as one HTML file that opens anywhere: pictures inside, maths as MathML."""
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 from bs4 import BeautifulSoup
-from jinja2 import pass_context
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tdlab.report.mathml import mathml
+from tdlab.report.record import claims, facts, marks
 from tdlab.report.sealing import seal
 
-templates = Path(__file__).parent / "templates"
+_templates = Path(__file__).parent / "templates"
 _suffixes = {"image/png": ".png", "image/svg+xml": ".svg", "image/jpeg": ".jpg"}
 
 # The first of these that an output offers is shown: a figure before its description.
@@ -29,7 +32,7 @@ def page(notebook: NotebookNode, facts: Mapping[str, str], folder: Path) -> str:
     exporter = HTMLExporter(
         config=Config(NbConvertBase={"display_data_priority": _priority}),
         template_name="page",
-        extra_template_basedirs=[str(templates)],
+        extra_template_basedirs=[str(_templates)],
         exclude_output_prompt=True,
     )
     exporter.register_filter("markdown2html", _markdown)
@@ -37,16 +40,35 @@ def page(notebook: NotebookNode, facts: Mapping[str, str], folder: Path) -> str:
     head = {
         "title": bare(title(notebook)) or "tdlab report",
         "facts": dict(facts),
-        "style": style(),
+        "style": _style(),
     }
     resources = {"metadata": {"path": str(folder)}, "page": head}
     html, _ = exporter.from_notebook_node(_described(notebook), resources)
     return seal(html)
 
 
-def style() -> str:
-    """The style sheet that pages and index share."""
-    return (templates / "style.css").read_text(encoding="utf-8")
+def rendered(template: str, **values: object) -> str:
+    """A document of ours that is made of records."""
+    environment = Environment(
+        loader=FileSystemLoader(_templates), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"claims": claims, "markdown": _as_markup, "number": _number}
+    shared = {"style": Markup(_style()), "facts": facts, "marks": marks}
+    return environment.get_template(f"{template}.html.j2").render(**shared | values)
+
+
+def _style() -> str:
+    return (_templates / "style.css").read_text(encoding="utf-8")
+
+
+def _as_markup(text: object) -> Markup:
+    return Markup(inline(str(text)))
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def title(notebook: NotebookNode) -> str:
@@ -65,17 +87,30 @@ def bare(markdown: str) -> str:
     return BeautifulSoup(inline(markdown), "html.parser").get_text()
 
 
-def pictures(notebook: NotebookNode) -> list[tuple[str, bytes]]:
-    """Every picture among the outputs, in order: suffix for a file name, and content."""
+class Picture(NamedTuple):
+    """A picture among the outputs of a notebook."""
+
+    suffix: str  # of a file name
+    content: bytes
+    alt: str  # what it shows, in words
+
+
+def pictures(notebook: NotebookNode) -> list[Picture]:
+    """Every picture among the outputs, in order."""
     found = []
-    for cell in notebook.cells:
+    for cell in _described(notebook).cells:
         for output in cell.get("outputs", ()):
-            kind = _picture(output)
-            if kind == "image/svg+xml":
-                found.append((_suffixes[kind], output.data[kind].encode()))
-            elif kind:
-                found.append((_suffixes[kind], b64decode(output.data[kind])))
+            if kind := _picture(output):
+                data = output.data[kind]
+                content = data.encode() if kind == "image/svg+xml" else b64decode(data)
+                found.append(Picture(_suffixes[kind], content, output.metadata["alt"]))
     return found
+
+
+def embedded(picture: Path) -> str:
+    """A picture as an address that holds it."""
+    kind = next(kind for kind, suffix in _suffixes.items() if suffix == picture.suffix)
+    return f"data:{kind};base64,{b64encode(picture.read_bytes()).decode()}"
 
 
 class _Renderer(IPythonRenderer):

@@ -1,7 +1,11 @@
 """Where the notebooks are: in an installed wheel, beside the source tree, or at a path."""
 
+import fcntl
+import os
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +13,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 from nbformat import NotebookNode, ValidationError
 
+_staging, _young = ".staging-", 60.0  # seconds
 _package = Path(__file__).parents[1]
 _homes = (_package / "_notebooks", _package.parent / "notebooks")
 
@@ -89,13 +94,36 @@ def copy(directory: Path) -> list[Path]:
 def staging(directory: Path) -> Iterator[Path]:
     """A folder inside ``directory`` for unfinished files, so that finishing one is a rename.
 
+    What killed processes have left of theirs is removed.
+
     Raises:
         ValueError: the directory cannot be made or written to.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(prefix=".staging-", dir=directory)
+        for left in directory.glob(f"{_staging}*"):
+            _remove_if_left(left)
+        folder = TemporaryDirectory(prefix=_staging, dir=directory)
     except OSError as error:
         raise ValueError(f"cannot write to {directory}: {error.strerror}") from error
-    with folder as name:
+    with folder as name, _held(Path(name)):
         yield Path(name)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Removes a folder that nobody holds, and that is too old for somebody to be about to."""
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > _young:
+            with _held(folder):
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds a folder as long as this process lives; ``OSError`` where another one does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)

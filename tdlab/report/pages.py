@@ -21,6 +21,9 @@ class Page:
     notebook: Path
     given: Mapping[str, object]
     known: Mapping[str, Parameter] = field(repr=False)
+    point: Mapping[str, object] = field(
+        default_factory=dict
+    )  # of a grid, if it is one of its pages
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -66,10 +69,20 @@ def plan(
     for path in paths:
         everywhere = {"device": device} if device and "device" in known[path.stem] else {}
         pages += _points(path, everywhere | given, grid, known[path.stem])
-    _refuse_twice("page", [failed, *(page.name for page in pages)])
+    _refuse_twice("page", [failed, *joined(pages), *(page.name for page in pages)])
     for wish in {device, *(page.parameters.get("device") for page in pages)}:
         _require_device(wish)
     return pages
+
+
+def joined(pages: Sequence[Page]) -> dict[str, list[Page]]:
+    """The pages of each notebook that are points of a grid, by the name of the page of them all."""
+    grids: dict[str, list[Page]] = {}
+    for page in pages:
+        if page.point:
+            name = f"{page.notebook.stem}-over-{'-'.join(page.point)}"
+            grids.setdefault(name, []).append(page)
+    return {name: points for name, points in grids.items() if len(points) > 1}
 
 
 def _points(
@@ -85,7 +98,7 @@ def _points(
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         name = "-".join([path.stem, *(f"{key}={_file_name(point[key])}" for key in point)])
-        pages.append(Page(name=name, notebook=path, given=fixed | point, known=known))
+        pages.append(Page(name=name, notebook=path, given=fixed | point, known=known, point=point))
     return pages
 
 

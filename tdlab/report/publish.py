@@ -1,6 +1,5 @@
 """Pages executed into a folder, each whole or not at all, and what is recorded about them."""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -14,18 +13,22 @@ import pyarrow.parquet as pq
 from nbformat import NotebookNode
 
 from tdlab import results
-from tdlab.report import html, index, notebooks
+from tdlab.report import fingerprint, grid, html, index, notebooks, record
 from tdlab.report.execution import CellFailed, execute
-from tdlab.report.pages import Page, failed
+from tdlab.report.pages import Page, failed, joined
 
 _finding = ["claim", "statement", "quantity", "prediction", "measurement", "low", "high", "verdict"]
 
 
-def run(pages: Sequence[Page], out: Path, *, timeout: float = 600.0) -> list[str]:
-    """Execute the pages into ``out``, one after the other.
+def run(
+    pages: Sequence[Page], out: Path, *, timeout: float = 600.0, anew: bool = False
+) -> list[str]:
+    """Execute the pages into ``out``, one after the other, and then join those of each grid.
 
-    A failing notebook leaves the earlier page of that name as it was, and what it came to is kept
-    under ``failed``; the others still run. The index shows every page that is in ``out``.
+    A page that is there, whose notebook, parameters, sources and runs are what they were, is not
+    executed again, unless ``anew``. A failing notebook leaves the earlier page of that name as it
+    was, and what it came to is kept under ``failed``; the others still run. The index shows every
+    page that is in ``out``.
 
     Returns:
         One line for each page that failed.
@@ -35,18 +38,39 @@ def run(pages: Sequence[Page], out: Path, *, timeout: float = 600.0) -> list[str
     """
     if not 0 < timeout < math.inf:
         raise ValueError(f"timeout is {timeout:g}; it must be a positive number of seconds")
-    for page in pages:
-        if (out / page.name).exists() and not (out / page.name / "page.json").is_file():
-            raise ValueError(f"{out / page.name} is not a page of ours; move it away")
+    grids = joined(pages)
+    for name in (*grids, *(page.name for page in pages)):
+        if (out / name).exists() and not (out / name / "page.json").is_file():
+            raise ValueError(f"{out / name} is not a page of ours; move it away")
     failures = []
     for page in pages:
         line = _Line(page.name, out / failed)
+        if not anew and (since := _unchanged(page, out)):
+            _forget_failed(page.name, out / failed)
+            index.write(out)
+            line.skip(since)
+            continue
         with notebooks.staging(out) as staged:
             failure = _make(page, staged, out, timeout, line)
         index.write(out)
         line.end(failure)
         failures += [f"{page.name}: {failure}"] if failure else []
+    for name, points in grids.items():
+        with notebooks.staging(out) as staged:
+            (folder := staged / name).mkdir()
+            if grid.join(name, points, out, folder):
+                _swap_in(folder, out / name, staged / "former")
+        index.write(out)
     return failures
+
+
+def _unchanged(page: Page, out: Path) -> str:
+    """When the page was made, if it would come out the same again."""
+    path = out / page.name / "page.json"
+    if not path.is_file():
+        return ""
+    former = record.read(path)
+    return record.facts(former)["date"] if fingerprint.unchanged(page, former) else ""
 
 
 def _make(page: Page, staged: Path, out: Path, timeout: float, line: "_Line") -> str:
@@ -61,14 +85,15 @@ def _make(page: Page, staged: Path, out: Path, timeout: float, line: "_Line") ->
         failure = str(error)
     executed = _without_paths(notebooks.read(file))
     nbformat.write(executed, file)
-    record = _record(page, executed, started, line.seconds)
+    made = _record(page, executed, folder, started, line.seconds)
+    results.forget_runs_read(folder)
     if failure:
-        _json(folder / f"{page.name}.json", record | {"failure": failure})
+        record.write(folder / f"{page.name}.json", made | {"failure": failure})
         _keep_failed(folder, page.name, out / failed)
         return failure
-    _illustrate(record, executed, folder)
-    _json(folder / "page.json", record)
-    text = html.page(executed, index.facts(record), page.notebook.parent)
+    _illustrate(made, executed, folder)
+    record.write(folder / "page.json", made)
+    text = html.page(executed, record.facts(made), page.notebook.parent)
     (folder / f"{page.name}.html").write_text(text, encoding="utf-8")
     _swap_in(folder, out / page.name, staged / "former")
     _forget_failed(page.name, out / failed)
@@ -76,9 +101,8 @@ def _make(page: Page, staged: Path, out: Path, timeout: float, line: "_Line") ->
 
 
 def _record(
-    page: Page, executed: NotebookNode, started: datetime, seconds: float
+    page: Page, executed: NotebookNode, folder: Path, started: datetime, seconds: float
 ) -> dict[str, Any]:
-    origin = results.provenance()
     return {
         "page": page.name,
         "notebook": page.notebook.stem,
@@ -87,21 +111,23 @@ def _record(
         "parameters": page.parameters,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        "commit": origin["commit"],
-        "versions": {name: origin[name] for name in ("tdlab", "python", "torch", "numpy")},
+        "commit": results.provenance()["commit"],
+        "versions": fingerprint.versions(),
+        "fingerprint": fingerprint.of(page, folder),
     }
 
 
-def _illustrate(record: dict[str, Any], executed: NotebookNode, folder: Path) -> None:
+def _illustrate(made: dict[str, Any], executed: NotebookNode, folder: Path) -> None:
     """Store the pictures beside the notebook; list them, the tables and the verdicts."""
-    figures = []
-    for number, (suffix, content) in enumerate(html.pictures(executed), start=1):
-        figures.append(f"figure-{number}{suffix}")
-        (folder / figures[-1]).write_bytes(content)
-    record["thumbnails"] = figures[:2]
+    made["figures"] = []
+    for number, picture in enumerate(html.pictures(executed), start=1):
+        name = f"figure-{number}{picture.suffix}"
+        made["figures"].append({"file": name, "alt": picture.alt})
+        (folder / name).write_bytes(picture.content)
+    made["thumbnails"] = [figure["file"] for figure in made["figures"][:2]]
     kept = (path for path in folder.iterdir() if path.suffix in {".parquet", ".safetensors"})
-    record["tables"] = sorted(path.name for path in kept)
-    record["verdicts"] = _verdicts(folder / "verdicts.parquet")
+    made["tables"] = sorted(path.name for path in kept)
+    made["verdicts"] = _verdicts(folder / "verdicts.parquet")
 
 
 def _verdicts(path: Path) -> list[dict[str, Any]]:
@@ -150,10 +176,6 @@ def _swap_in(finished: Path, target: Path, former: Path) -> None:
         raise
 
 
-def _json(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 class _Line:
     """One progress line a page: redrawn in place on a terminal, now and then in a log."""
 
@@ -182,6 +204,10 @@ class _Line:
         rewind = "\r\x1b[K" if sys.stderr.isatty() else ""
         where = f" (kept: {self.shelf / self.name}.ipynb)"
         self._say(f"{rewind}{self}" + (f"  failed in {failure}{where}" if failure else ""))
+
+    def skip(self, since: str) -> None:
+        """Nothing was done, because nothing has changed since then."""
+        self._say(f"{self.name}  unchanged since {since}")
 
     def __str__(self) -> str:
         return f"{self.name}  {self.done}/{self.total} cells  {self.seconds:.0f} s"

@@ -1,3 +1,4 @@
+import os
 from typing import Any
 
 import nbformat
@@ -190,3 +191,17 @@ def test_a_missing_gpu_is_refused_before_anything_runs(home, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="'cuda' is not there: torch sees no GPU"):
         plan(device="cuda")
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_and_what_is_in_use_is_not(tmp_path):
+    left = tmp_path / ".staging-left"
+    left.mkdir()
+    (left / "half").touch()
+    young = tmp_path / ".staging-young"
+    young.mkdir()
+    os.utime(left, (0, 0))
+    with notebooks.staging(tmp_path) as mine:
+        os.utime(mine, (0, 0))
+        with notebooks.staging(tmp_path):
+            assert mine.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {".staging-young"}

@@ -1,0 +1,78 @@
+"""Whether a page would come out as it did: the same notebook, parameters, sources and runs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tdlab import records, results
+from tdlab.report.pages import Page
+
+_package = Path(__file__).parents[1]
+_sources = (_package, _package.parent / "synthetic_tasks")
+_versions = ("tdlab", "python", "torch", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """What a page was made with, in the order in which it is shown."""
+    origin = results.provenance()
+    return {name: origin[name] for name in _versions}
+
+
+def of(page: Page, folder: Path) -> dict[str, Any]:
+    """What the page in ``folder`` came from, besides its parameters and versions.
+
+    Returns:
+        Plain JSON: hashes of the notebook and of all sources, and what was in each run it read.
+    """
+    return {
+        "notebook": sha256(page.notebook.read_bytes()).hexdigest(),
+        "sources": _hash_of_sources(page.notebook.parent),
+        "runs": results.runs_read(folder),
+    }
+
+
+def unchanged(page: Page, record: Mapping[str, Any]) -> bool:
+    """Whether a page with this record would come out the same again."""
+    former = record.get("fingerprint")
+    return (
+        former is not None
+        and record["parameters"] == json.loads(json.dumps(page.parameters))
+        and record["versions"] == versions()
+        and former["notebook"] == sha256(page.notebook.read_bytes()).hexdigest()
+        and former["sources"] == _hash_of_sources(page.notebook.parent)
+        and all(_content(run) == content for run, content in former["runs"].items())
+    )
+
+
+def _content(run: str) -> str | None:
+    try:
+        record = records.read(records.root(), run)
+    except records.Damaged:
+        return None
+    return None if record is None else record.content
+
+
+@cache
+def _hash_of_sources(beside: Path) -> str:
+    """Of all files of our packages, and of the modules that lie beside a notebook."""
+    found = [
+        path
+        for package in _sources
+        for path in package.rglob("*")
+        if path.is_file() and not _is_made(path)
+    ]
+    return _hash([*found, *beside.glob("*.py")])
+
+
+def _is_made(path: Path) -> bool:
+    return any(part in {"__pycache__", "_notebooks"} for part in path.parts)
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    total = sha256()
+    for path in sorted(paths):
+        total.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,63 @@
+"""What is kept of a page as JSON beside it: what it was run with, and what came of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+marks = {"agrees": "✓", "disagrees": "✗", "inconclusive": "?"}
+
+
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes a record."""
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The record that is there. Raises ``ValueError`` for one that is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        facts(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged; remove it or run its notebook again") from error
+    return record
+
+
+def facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader wants to know about a page before trusting it, in words."""
+    started = datetime.fromisoformat(record["started"])
+    versions = record["versions"]
+    return {
+        "parameters": given(record["parameters"]) or "none",
+        "commit": _short(record["commit"]) or f"none, tdlab {versions['tdlab']}",
+        "date": f"{started:%Y-%m-%d %H:%M} UTC",
+        "wall time": f"{record['seconds']:.0f} s",
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+    }
+
+
+def given(parameters: Mapping[str, object]) -> str:
+    """Those parameters that have a value, in words."""
+    known = {name: value for name, value in parameters.items() if value is not None}
+    return ", ".join(f"{name} = {value}" for name, value in known.items())
+
+
+def claims(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The verdict on each claim: it agrees where all parts do, disagrees where any part does."""
+    parts: dict[str, set[str]] = {}
+    for row in rows:
+        parts.setdefault(row["claim"], set()).add(row["verdict"])
+    return {claim: _overall(verdicts) for claim, verdicts in parts.items()}
+
+
+def _overall(verdicts: set[str]) -> str:
+    if "disagrees" in verdicts:
+        return "disagrees"
+    return "agrees" if verdicts == {"agrees"} else "inconclusive"
+
+
+def _short(commit: str | None) -> str:
+    """A commit as people write it; a dirty one says so."""
+    digits, _, dirty = (commit or "").partition("-")
+    return f"{digits[:10]}{', with changes' if dirty else ''}"

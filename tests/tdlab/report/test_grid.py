@@ -1,0 +1,118 @@
+"""The pages of a grid as one."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tdlab import results
+from tdlab.report import publish
+from tdlab.report.pages import joined, plan
+
+# Draws one picture and keeps a table and a verdict, at every point but one; there is a second
+# picture where alpha is large.
+CODE = """import pandas as pd
+from IPython.display import Image, display
+from tdlab import results
+if alpha == 0.9:
+    raise ValueError("no such alpha")
+table = results.tidy("margin", [alpha, 2.0], "point", source="measured", point=[0, 1])
+results.keep("margins", table)
+results.keep("verdicts", table.assign(claim="icl.shift", verdict="agrees" if alpha < 0.5 else
+    "disagrees", statement="", prediction=0.0, measurement=0.0, low=0.0, high=0.0))
+display(Image(data=b"\\x89PNG one", format="png"), metadata={"alt": "Margins over training."})
+if alpha > 0.5:
+    display(Image(data=b"\\x89PNG two", format="png"))
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("grid")
+    cells = [
+        new_markdown_cell("# Margins $x$"),
+        new_code_cell("alpha: float = 0.5\nbeta: int = 1", metadata={"tags": ["parameters"]}),
+        new_code_cell(CODE),
+    ]
+    nbformat.write(new_notebook(cells=cells), folder / "margins.ipynb")
+    pages = plan([str(folder / "margins.ipynb")], {"beta": 3}, grid={"alpha": "0.4,0.6,0.9"})
+    failures = publish.run(pages, folder / "out")
+    assert [line.partition(":")[0] for line in failures] == ["margins-alpha=0.9"]
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def soup(out) -> BeautifulSoup:
+    text = (out / "margins-over-alpha" / "margins-over-alpha.html").read_text()
+    return BeautifulSoup(text, "html.parser")
+
+
+def test_verdicts_stand_at_their_points_and_what_is_missing_is_named(soup):
+    rows = [[cell.text for cell in row.find_all(["th", "td"])] for row in soup.find_all("tr")]
+    assert rows == [
+        ["", "icl.shift"],
+        ["alpha = 0.4", "✓ agrees"],
+        ["alpha = 0.6", "✗ disagrees"],
+        ["alpha = 0.9", "did not finish"],
+    ]
+    links = [link["href"] for link in soup.select("table a")]
+    assert links == [f"../margins-alpha%3D{at}/margins-alpha%3D{at}.html" for at in (0.4, 0.6)]
+
+
+def test_the_same_figure_of_all_points_stands_side_by_side_inside_the_file(soup):
+    shown = [
+        (row.find_previous("h2").text, [each.text.strip() for each in row.find_all("figcaption")])
+        for row in soup.select(".side-by-side")
+    ]
+    assert shown == [
+        ("Margins over training", ["alpha = 0.4", "alpha = 0.6"]),
+        ("Margins x", ["alpha = 0.6"]),
+    ]
+    assert {image["src"][:22] for image in soup.find_all("img")} == {"data:image/png;base64,"}
+    assert not soup.find_all(["script", "link"])
+
+
+def test_joined_tables_say_from_which_point_each_row_is(out):
+    table = results.read(out / "margins-over-alpha" / "margins.parquet")
+    expected = pd.DataFrame({"page.alpha": [0.4, 0.4, 0.6, 0.6], "value": [0.4, 2.0, 0.6, 2.0]})
+    assert table[["page.alpha", "value"]].equals(expected)
+
+
+def test_the_index_lists_the_joined_page_and_counts_no_verdict_twice(out):
+    soup = BeautifulSoup((out / "index.html").read_text(), "html.parser")
+    assert "Claims tested so far: ✓ 1 agrees, ✗ 1 disagrees." in soup.text
+    (card,) = [card for card in soup.select(".card") if "Joins" in card.text]
+    (link,) = card.select("h2 a")
+    assert link["href"] == "margins-over-alpha/margins-over-alpha.html"
+    assert link.text == "Margins x, over alpha"
+    assert "Joins 3 pages: alpha = 0.4; alpha = 0.6; alpha = 0.9." in card.text
+    assert "executed notebook" not in card.text
+    record = json.loads((out / "margins-over-alpha" / "page.json").read_text())
+    assert record["parameters"] == {"alpha": "0.4, 0.6, 0.9", "beta": 3}
+
+
+def test_a_page_of_other_parameters_is_not_joined(out):
+    """One point that fails must not be stood in for by what an earlier request made of it."""
+    notebook = out.parent / "margins.ipynb"
+    pages = plan([str(notebook)], {"beta": 4}, grid={"alpha": "0.4,0.9"})
+    made = out / "margins-alpha=0.9"
+    (out / "margins-alpha=0.6").rename(made)
+    assert len(publish.run(pages, out)) == 1
+    text = (out / "margins-over-alpha" / "margins-over-alpha.html").read_text()
+    rows = [row.get_text(" ").split() for row in BeautifulSoup(text, "html.parser").find_all("tr")]
+    assert rows[1:] == [
+        ["alpha", "=", "0.4", "✓", "agrees"],
+        ["alpha", "=", "0.9", "did", "not", "finish"],
+    ]
+
+
+def test_one_point_alone_is_not_joined(out):
+    notebook = str(out.parent / "margins.ipynb")
+    assert joined(plan([notebook], grid={"alpha": "1"})) == {}
+    assert list(joined(plan([notebook], grid={"alpha": "1", "beta": "1,2"}))) == [
+        "margins-over-alpha-beta"
+    ]
