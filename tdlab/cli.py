@@ -103,7 +103,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Train what the store lacks of a study's runs, and say what became of them."""
     from importlib import import_module
 
-    from tdlab import grid
+    from tdlab import grid, results, tables
     from tdlab.sweep import report, train
     from tdlab.train import available
 
@@ -126,6 +126,9 @@ def sweep(arguments: argparse.Namespace) -> int:
         fail_fast=arguments.fail_fast,
     )
     print(report(outcome))
+    if arguments.table is not None:
+        results.write(arguments.table, tables.losses(outcome.found + outcome.trained))
+        print(arguments.table)
     return failed if outcome.failed else done
 
 
@@ -251,6 +254,8 @@ def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
     option("--seeds", type=_range, metavar="A:B", help="every run with the seeds A to B - 1")
     option("--save-every", type=float, default=60.0, metavar="S", help="seconds; default: 60")
     option("--fail-fast", action="store_true", help="stop at the first failure")
+    about = "write all losses there as parquet, with the fields of their runs in columns"
+    option("--table", type=Path, metavar="PATH", help=about)
     sweep_.set_defaults(command=sweep)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tdlab import configuration, records, snapshots
@@ -49,6 +50,9 @@ class Store(Protocol):
     def load(self, run: Run) -> Trained:
         """All that there is of a run's trajectory, whatever ``run`` asks for of it."""
 
+    def losses(self, run: Run) -> Float[Tensor, " step"]:
+        """Every training loss that there is of a run, without its parameters."""
+
     def save(self, results: Sequence[Trained]) -> None:
         """Keeps these trajectories in place of what there was of them, all of them or none."""
 
@@ -69,6 +73,10 @@ class Memory:
     def load(self, run: Run) -> Trained:
         """The trajectory, by the id of ``run``."""
         return self._kept[run.id]
+
+    def losses(self, run: Run) -> Float[Tensor, " step"]:
+        """Its losses."""
+        return self._kept[run.id].loss
 
     def save(self, results: Sequence[Trained]) -> None:
         """Keeps them."""
@@ -131,6 +139,17 @@ class Disk:
             KeyError: if there is no such run.
         """
         return self._loaded(run.id, run)
+
+    def losses(self, run: Run) -> Float[Tensor, " step"]:
+        """Every training loss that there is of a run, verified, without its parameters."""
+
+        def losses(record: Record | None) -> Tensor:
+            if record is None:
+                raise KeyError(f"there is no run {run.id} in {self.folder}")
+            folder = records.folder(self.folder, run.id)
+            return _losses(folder / record.rows.name, record.rows, run)
+
+        return self._of_one_moment(run.id, losses)
 
     def __getitem__(self, run: str) -> Trained:
         """The trajectory of the run with that id; ``ValueError`` if its classes are gone."""

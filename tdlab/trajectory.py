@@ -44,6 +44,13 @@ class Standing(NamedTuple):
             return 0
         return None if self.over or self.taken >= run.steps else self.taken
 
+    def ending(self, run: Run) -> Ending:
+        """How the part of it ends that ``run`` asks for."""
+        if self.over and (self.taken < run.steps or self.reason == "observed"):
+            return Ending(self.taken, self.reason)
+        there = self.taken >= run.steps
+        return Ending(run.steps, "finished") if there else Ending(self.taken, UNFINISHED)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
@@ -87,9 +94,7 @@ class Trained:
     def as_asked(self, run: Run) -> "Trained":
         """The part of this trajectory that ``run`` asks for, which must not lack anything."""
         assert self.standing.lacks(run) is None, run.id
-        early = self.ending.step < run.steps or self.ending.reason == "observed"
-        over = self.standing.over and early
-        end = self.ending if over else Ending(run.steps, "finished")
+        end = self.standing.ending(run)
         kept = sorted({step for step in asked(run) if step <= end.step} | {end.step})
         places = [self.steps.index(step) for step in kept]
         whole = kept == list(self.steps)

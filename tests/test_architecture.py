@@ -56,6 +56,7 @@ IMPORTS = {
     "lacking": "schedule run trajectory records store groups",
     "sweep": "schedule run memory train trajectory records store groups job executors progress"
     " lacking workers",
+    "tables": "results run configuration store",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run basis ensemble"
@@ -69,7 +70,7 @@ IMPORTS = {
     "report": "results records",
     "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
-    " report bench grid runs records executors",
+    " report bench grid runs records executors tables",
     "__main__": "cli",
 }
 

@@ -62,7 +62,7 @@ class Slurm(Fleet):
                 self._folder, cluster, slurm_max_num_timeout=_REQUEUES
             )
             self._cluster.update_parameters(**settings | dict(parameters or {}))
-        except (RuntimeError, NameError, ValueError) as error:
+        except (AssertionError, NameError, RuntimeError, ValueError) as error:
             raise ValueError(f"no Slurm cluster can be used from here: {error}") from error
         self._new: list[tuple[Future[Any], Work]] = []
         self._submitted: list[_Submitted] = []

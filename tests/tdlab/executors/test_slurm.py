@@ -102,6 +102,21 @@ def test_a_cancelled_job_puts_by_what_it_trains(tmp_path, fleet):
     assert store.load(endless).ending.reason == "unfinished"
 
 
+@pytest.mark.slow
+@NO_SLURM
+def test_a_job_that_meets_its_time_limit_is_queued_again_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "_LOOK", 0.1)
+    # It takes longer than the ten seconds after which it is told that its time is over.
+    store, long = Disk(tmp_path / "store"), replace(RUN, steps=50_000)
+    limit = {"timeout_min": 1, "slurm_signal_delay_s": 50}
+    with Slurm(tmp_path / "slurm", parameters=limit) as executor:
+        outcome = train([long], store=store, executor=executor, save_every=0.5)
+        logs = [path.read_text() for path in (tmp_path / "slurm").rglob("*.out")]
+    assert (outcome.trained, outcome.failed) == ([long], {})
+    assert any("Requeued job" in log for log in logs)
+    assert_same(store.load(long), anew([long])[0])
+
+
 def test_what_dies_again_and_again_is_listed_with_its_log(tmp_path, fleet):
     future = fleet.submit(os._exit, 3)
     with pytest.raises(Died, match=r"^job \d+(_\d+)? ended; its log: .*_log\.err$") as died:
@@ -126,3 +141,5 @@ def test_without_a_cluster_there_is_one_line(tmp_path, monkeypatch):
         named("slurm", tmp_path)
     with pytest.raises(ValueError, match=r"^no Slurm cluster can be used from here: "):
         Slurm(tmp_path, cluster="local", parameters={"slurm_partitoin": "gpu"})
+    with pytest.raises(ValueError, match=r'Parameter "timeout_min" expected type'):
+        Slurm(tmp_path, cluster="local", parameters={"timeout_min": "long"})

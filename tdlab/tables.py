@@ -1,0 +1,53 @@
+"""What a sweep has trained as one tidy table, the configuration of its runs in columns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tdlab import configuration
+from tdlab.results import COLUMNS
+from tdlab.run import Run
+from tdlab.store import Disk, Store
+
+
+def losses(runs: Sequence[Run], store: Store | None = None) -> pd.DataFrame:
+    """The losses of these runs, each as far as it was asked for and has come.
+
+    A run of which there is nothing is left out. ``store`` is the user's on disk unless given.
+
+    Returns:
+        Columns ``run, seed, step, quantity, source, value``; ``ending``, which is ``"finished"``,
+        ``"diverged"``, ``"observed"`` or ``"unfinished"``; then every field of a run by its dotted
+        name, such as ``task.alpha``, for a value the name of its class.
+
+    Raises:
+        Damaged: for a run that is not as it was written.
+    """
+    store = Disk() if store is None else store
+    about: list[dict[str, object]] = []
+    values: list[np.ndarray] = []
+    for run in runs:
+        standing = store.standing(run)
+        if standing is None:
+            continue
+        ending = standing.ending(run)
+        # The step at which a run diverges has a loss, though no update.
+        count = ending.step + (ending.reason == "diverged")
+        values.append(store.losses(run)[:count].double().numpy())
+        about.append({"run": run.id, "ending": ending.reason, **_fields(run)})
+    lengths = [len(each) for each in values]
+    # Text as categories: a column of millions of rows has few different ones.
+    table = pd.DataFrame(about).convert_dtypes()
+    text = table.select_dtypes("string").columns
+    table = table.astype(dict.fromkeys(text, "category"))
+    table = table.loc[np.repeat(np.arange(len(about)), lengths)].reset_index(drop=True)
+    table["step"] = np.concatenate([np.arange(0), *map(np.arange, lengths)])
+    table["value"] = np.concatenate([np.zeros(0), *values])
+    table["quantity"], table["source"] = "loss", "measured"
+    others = [name for name in table if name not in COLUMNS]
+    return table.reindex(columns=[*COLUMNS, *others]).astype(COLUMNS)
+
+
+def _fields(run: Run) -> dict[str, object]:
+    return configuration.columns(configuration.encoded(run))
