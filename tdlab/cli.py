@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tdlab import executors
 from tdlab.records import Unwritable
 
 done, failed, bad_input, interrupted = 0, 1, 2, 130
@@ -21,12 +22,9 @@ done, failed, bad_input, interrupted = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command: 0 done, 1 something failed, 2 bad input; one line says what."""
     arguments = _parser().parse_args(argv)
-    if getattr(arguments, "store", None) is not None:  # where kernels and workers find it as well
-        os.environ["TDLAB_STORE"] = str(arguments.store.absolute())
-    if getattr(arguments, "executor", None) is not None:
-        os.environ["TDLAB_EXECUTOR"] = arguments.executor
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     try:
+        _put_into_environment(arguments)
         return arguments.command(arguments)
     except KeyboardInterrupt:
         print("\ntdlab: interrupted; nothing half-written is left", file=sys.stderr)
@@ -39,6 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unwritable as error:
         print(f"tdlab: {error}", file=sys.stderr)
         return failed
+
+
+def _put_into_environment(arguments: argparse.Namespace) -> None:
+    """Store and executor, where kernels and workers find them as well."""
+    if getattr(arguments, "store", None) is not None:
+        os.environ["TDLAB_STORE"] = str(arguments.store.absolute())
+    if getattr(arguments, "executor", None) is not None:
+        os.environ["TDLAB_EXECUTOR"] = executors.require_name(arguments.executor)
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -323,8 +329,7 @@ def _count(text: str) -> int:
 def _add_settings(command: argparse.ArgumentParser, executor: str = "threads") -> None:
     command.add_argument("--preset", choices=["quick", "paper"], help="minutes, or as published")
     command.add_argument("--device", choices=["cpu", "cuda"], help="where to compute")
-    places = "local, local=WORKERS, dask=ADDRESS, slurm, slurm=PARTITION or threads; default: "
-    where = f"{places}$TDLAB_EXECUTOR, or {executor}"
+    where = f"{executors.NAMES}; default: $TDLAB_EXECUTOR, or {executor}"
     command.add_argument("--executor", metavar="WHERE", help=where)
     _add_store(command)
 

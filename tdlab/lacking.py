@@ -89,6 +89,8 @@ def paths(requests: Sequence[Run], path: str) -> dict[str, str]:
 def _together(runs: Sequence[Run]) -> Run:
     """One run that asks for all that these runs of one id ask for."""
     longest = max(runs, key=lambda run: run.steps)
+    if len(runs) == 1:
+        return longest
     return _seen_at(longest, {step for run in runs for step in asked(run)})
 
 

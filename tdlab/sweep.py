@@ -155,11 +155,14 @@ def _train(
     for run in requests:
         if run.id not in wanted or run.id in failed:
             continue
-        standing = there.get(run.id) or store.standing(run)
-        if standing is None or standing.lacks(run) is not None:
+        standing = there.get(run.id)
+        if standing is not None:
+            outcome.found.append(run)
+        elif (standing := store.standing(run)) is not None and standing.lacks(run) is None:
+            outcome.trained.append(run)
+        else:
             outcome.failed[run] = "it is not all there; the next sweep goes on with it"
             continue
-        (outcome.found if run.id in there else outcome.trained).append(run)
         if standing.over and standing.taken < run.steps:
             outcome.diverged.append(run)
     return outcome

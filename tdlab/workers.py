@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from tdlab.executors import Fleet, do_at
+from tdlab.executors.fleet import Fleet, do_at
 from tdlab.job import Job, do
 from tdlab.machine import cores
 from tdlab.progress import Progress

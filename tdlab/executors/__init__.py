@@ -1,17 +1,29 @@
-"""Where ensembles are trained: processes of this machine, a Dask cluster, a Slurm cluster."""
+"""Where ensembles are trained: processes of this machine, a Dask cluster, a Slurm cluster.
 
+Each is a :class:`tdlab.executors.fleet.Fleet` in a module of its own, which is loaded when it is
+asked for.
+"""
+
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tdlab.executors.fleet import Fleet, do_at
-from tdlab.executors.local import Local
+if TYPE_CHECKING:
+    from tdlab.executors.fleet import Fleet
 
-__all__ = ["Fleet", "Local", "do_at", "named"]
+NAMES = "local, local=WORKERS, dask=ADDRESS, slurm, slurm=PARTITION or threads"
+_NAME = re.compile(r"threads|local(=[1-9][0-9]*)?|dask=.+|slurm(=.+)?")
 
-KINDS = "local, local=WORKERS, dask=ADDRESS, slurm, slurm=PARTITION or threads"
+
+def require_name(text: str) -> str:
+    """The name of an executor. Raises ``ValueError`` for anything else."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"no executor {text!r}; there are {NAMES}")
+    return text
 
 
-def named(text: str, store: Path) -> AbstractContextManager[Fleet | None]:
+def named(text: str, store: Path) -> "AbstractContextManager[Fleet | None]":
     """The executor of that name: as ``local=4``, ``dask=tcp://node7:8786`` or ``slurm=gpu``.
 
     ``store`` is the folder of the store, in which a Slurm cluster finds what it is to do.
@@ -22,18 +34,17 @@ def named(text: str, store: Path) -> AbstractContextManager[Fleet | None]:
     Raises:
         ValueError: for another name, and where what it needs is not installed, or not there.
     """
-    kind, _, which = text.partition("=")
-    if text == "threads":
-        return nullcontext()
-    if kind == "local" and (not which or (which.isdecimal() and int(which))):
+    kind, _, which = require_name(text).partition("=")
+    if kind == "local":
+        from tdlab.executors.local import Local
+
         return Local(int(which) if which else None)
-    if kind == "dask" and which:
+    if kind == "dask":
         from tdlab.executors.dask import Dask
 
         return Dask(which)
     if kind == "slurm":
         from tdlab.executors.slurm import Slurm
 
-        parameters = {"slurm_partition": which} if which else {}
-        return Slurm(store / "slurm", parameters=parameters)
-    raise ValueError(f"no executor {text!r}; there are {KINDS}")
+        return Slurm(store / "slurm", parameters={"slurm_partition": which} if which else {})
+    return nullcontext()

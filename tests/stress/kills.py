@@ -19,7 +19,7 @@ import psutil
 
 from synthetic_tasks import InContextClassification
 from tdlab import records
-from tdlab.executors import Local
+from tdlab.executors.local import Local
 from tdlab.files import is_unfinished
 from tdlab.models import OneLayer
 from tdlab.optimisers import SGD, Adam

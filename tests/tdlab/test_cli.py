@@ -40,8 +40,9 @@ def asked(monkeypatch):
     """What the command line asks `publish.run` for, which then reports one failure."""
     asked: dict[str, Any] = {}
 
-    def run(pages, out, *, timeout):
-        asked.update(pages={page.name: dict(page.given) for page in pages}, timeout=timeout)
+    def run(pages, out, *, timeout, anew):
+        given = {page.name: dict(page.given) for page in pages}
+        asked.update(pages=given, timeout=timeout, anew=anew)
         return asked.get("failures", [])
 
     monkeypatch.setattr(publish, "run", run)
@@ -60,10 +61,21 @@ def test_help_answers_in_half_a_second(arguments):
 
 
 def test_options_reach_the_library(notebook, asked, capsys):
-    arguments = ["--preset", "paper", "-p", "seed", "7", "--timeout", "9", "--out", "here"]
+    arguments = [
+        "--preset",
+        "paper",
+        "-p",
+        "seed",
+        "7",
+        "--timeout",
+        "9",
+        "--out",
+        "here",
+        "--anew",
+    ]
     assert cli.main(["report", notebook, "icl", *arguments]) == cli.done
     given = {"preset": "paper", "seed": 7}
-    assert asked == {"pages": {"own": given, "icl": given}, "timeout": 9.0}
+    assert asked == {"pages": {"own": given, "icl": given}, "timeout": 9.0, "anew": True}
     assert capsys.readouterr().out == "here/index.html\n"
 
 
@@ -85,6 +97,8 @@ def test_a_failing_notebook_is_status_one(notebook, asked):
         (["-p", "seed", "1", "-p", "seed", "2"], "-p seed is given twice: 1 and 2"),
         (["nope"], "no notebook 'nope' (there are: icl)"),
         (["--timeout", "0"], "timeout is 0; it must be a positive number of seconds"),
+        (["--executor", "cluster"], "no executor 'cluster'; there are local, local=WORKERS, dask="),
+        (["--executor", "local=0"], "no executor 'local=0'; there are local"),
         (["--out", "own.ipynb"], "cannot write to own.ipynb: File exists"),
     ],
 )
@@ -120,7 +134,7 @@ def test_arguments_that_make_no_sense_are_status_two_and_one_line(capsys, argume
     ids=["inside numpy", "TypeError", "ValueError of a builtin", "IndexError"],
 )
 def test_a_defect_of_ours_keeps_its_traceback(notebook, monkeypatch, defect):
-    def run(pages, out, *, timeout):
+    def run(pages, out, *, timeout, anew):
         defect()
 
     monkeypatch.setattr(publish, "run", run)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tdlab import workers
-from tdlab.executors import Local
+from tdlab.executors.local import Local
 from tdlab.optimisers import SGD
 from tdlab.records import ids
 from tdlab.store import Disk
@@ -78,7 +78,7 @@ def command(process: psutil.Process) -> str:
 PROGRAM = """
 import sys
 from dataclasses import replace
-from tdlab.executors import Local
+from tdlab.executors.local import Local
 from tdlab.store import Disk
 from tdlab.sweep import train
 from tests.tdlab.runs import RUN

@@ -103,7 +103,7 @@ def test_a_cancelled_job_puts_by_what_it_trains(tmp_path, fleet):
 
 
 @pytest.mark.slow
-@NO_SLURM
+@pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm")
 def test_a_job_that_meets_its_time_limit_is_queued_again_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_LOOK", 0.1)
     # It takes longer than the ten seconds after which it is told that its time is over.
