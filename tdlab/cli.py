@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"tdlab: {error}", file=sys.stderr)
         return bad_input
-    except Unwritable as error:
+    except (Unwritable, executors.Unreachable) as error:
         print(f"tdlab: {error}", file=sys.stderr)
         return failed
 

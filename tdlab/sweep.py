@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tdlab.executors import named
+from tdlab.executors import Unreachable, named
 from tdlab.groups import by_program, ensembles
 from tdlab.job import SAVE_EVERY, Job
 from tdlab.lacking import Lacking, in_order, lacking, paths, requested
@@ -118,7 +118,11 @@ def report(outcome: Outcome) -> str:
     }
     lines = [", ".join(f"{len(runs)} {what}" for what, runs in counts.items())]
     lines += [f"diverged: run {run.id} (seed {run.seed})" for run in outcome.diverged]
-    lines += [f"failed: run {run.id}: {why}" for run, why in outcome.failed.items()]
+    of_cause: dict[str, list[str]] = {}
+    for run, why in outcome.failed.items():
+        of_cause.setdefault(why, []).append(run.id)
+    for why, ids in of_cause.items():
+        lines.append(f"failed: run{'s' * (len(ids) > 1)} {', '.join(ids)}: {why}")
     return "\n".join(lines)
 
 
@@ -223,8 +227,9 @@ def _run_all(
         again, elsewhere = list[Job](), list[Job]()
         with closing(workers.done(jobs)) as done:
             for job, future in done:
-                error = future.exception()
-                if error is not None and (fail_fast or isinstance(error, Unwritable)):
+                lost = Unreachable("the executor gave up a job that had not ended")
+                error = lost if future.cancelled() else future.exception()
+                if error is not None and (fail_fast or isinstance(error, Unwritable | Unreachable)):
                     raise error
                 if isinstance(error, ValueError | TypeError) and len(job.runs) > 1:
                     # One of them was refused, and the others need not suffer for it.

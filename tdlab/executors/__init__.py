@@ -16,6 +16,10 @@ NAMES = "local, local=WORKERS, dask=ADDRESS, slurm, slurm=PARTITION or threads"
 _NAME = re.compile(r"threads|local(=[1-9][0-9]*)?|dask=.+|slurm(=.+)?")
 
 
+class Unreachable(RuntimeError):
+    """An executor takes no jobs; the line says why."""
+
+
 def require_name(text: str) -> str:
     """The name of an executor. Raises ``ValueError`` for anything else."""
     if not _NAME.fullmatch(text):

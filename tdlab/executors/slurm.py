@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tdlab.executors import Unreachable
 from tdlab.executors.fleet import Died, Fleet, interrupt
 
 try:
@@ -122,8 +123,9 @@ class Slurm(Fleet):
             with self._cluster.batch():
                 jobs = [self._cluster.submit(work) for _, work in new]
         except (FailedJobError, OSError) as error:
+            first = str(error).splitlines()[0]
             for future, _ in new:
-                future.set_exception(error)
+                future.set_exception(Unreachable(f"Slurm takes no jobs: {first}"))
         else:
             self._submitted += [
                 _Submitted(future, job) for (future, _), job in zip(new, jobs, strict=True)

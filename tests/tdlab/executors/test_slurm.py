@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tdlab.executors import named, slurm
+from tdlab.executors import Unreachable, named, slurm
 from tdlab.executors.fleet import Died
 from tdlab.executors.slurm import Slurm
 from tdlab.optimisers import SGD
@@ -133,6 +133,15 @@ def test_a_call_returns_what_it_returns_and_raises_what_it_raises(fleet):
         futures[1].result(timeout=60)
     with pytest.raises(ValueError, match="invalid literal"):
         futures[2].result(timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm")
+def test_a_partition_that_there_is_not_ends_the_sweep_with_one_line(tmp_path):
+    with (
+        Slurm(tmp_path, parameters={"slurm_partition": "nowhere"}) as executor,
+        pytest.raises(Unreachable, match=r"^Slurm takes no jobs: .*nowhere$"),
+    ):
+        train([RUN], store=Disk(tmp_path / "store"), executor=executor)
 
 
 def test_without_a_cluster_there_is_one_line(tmp_path, monkeypatch):
