@@ -11,7 +11,7 @@ help:
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
-	@echo "make stress   sweeps that are killed again and again, and what a store of 10,000 runs costs"
+	@echo "make stress   sweeps that are killed again and again, disks that are full, and what a store of 10,000 runs costs"
 	@echo "make bench    training, inference and landscapes against plain loops and JAX, as ratios"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   rewrite the sources the way 'make lint' wants them"
@@ -34,6 +34,7 @@ slow: $(INSTALLED)
 
 stress: $(INSTALLED)
 	@$(BIN)/python tests/stress/kills.py
+	@$(BIN)/python -m tests.stress.disks
 	@$(BIN)/python tests/stress/bookkeeping.py
 
 bench: $(INSTALLED)

@@ -83,6 +83,8 @@ class InProcesses:
             while pending:
                 ended, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
                 self._look([pending[future] for future in ended])
+                if isinstance(self._executor, Fleet):
+                    self._executor.require_reachable()
                 if (began := time.monotonic()) >= next_look:
                     self._look(pending.values())
                     next_look = time.monotonic() + max(_LOOK, 10 * (time.monotonic() - began))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from tdlab.executors import Unreachable
 from tdlab.executors.fleet import Fleet, interrupt
 
 try:
@@ -34,13 +35,20 @@ class Dask(Fleet):
         """As :meth:`concurrent.futures.Executor.submit`."""
         return self._futures.submit(function, *given, **settings)
 
+    def require_reachable(self) -> None:
+        """Raises ``Unreachable`` once the client has given up its scheduler."""
+        if self._client.status in {"closing", "closed"}:
+            raise Unreachable("the Dask scheduler is gone; what was put by stays in the store")
+
     def interrupt(self) -> None:
         """Lets the workers put by what they train for us, and goes on with none of our jobs."""
-        self._client.run(interrupt, self.id)
+        if self._client.status == "running":
+            self._client.run(interrupt, self.id, on_error="ignore")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As :meth:`concurrent.futures.Executor.shutdown`; the cluster is left as it is."""
-        self._futures.shutdown(wait and not cancel_futures)
+        if self._client.status == "running":
+            self._futures.shutdown(wait and not cancel_futures)
         if self._made:
             self._client.close()
 

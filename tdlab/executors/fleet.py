@@ -39,6 +39,9 @@ class Fleet(Executor):
     def renew(self) -> None:
         """Replaces processes that died, where nobody else does."""
 
+    def require_reachable(self) -> None:
+        """Raises :class:`tdlab.executors.Unreachable` where no job will ever come back."""
+
     @abstractmethod
     def interrupt(self) -> None:
         """Has what is trained put by, and nothing begun any more."""

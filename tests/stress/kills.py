@@ -94,15 +94,18 @@ def main(kills: int, steps: int, seed: int) -> int:
     return 0
 
 
+def same(again: Trained, whole: Trained) -> None:
+    """Raises unless the two have the same bits."""
+    assert (again.steps, again.ending) == (whole.steps, whole.ending)
+    assert again.loss.equal(whole.loss)
+    assert all(again.params[name].equal(leaf) for name, leaf in whole.params.items())
+
+
 def compare(store: Disk, wanted: Sequence[Trained]) -> None:
     """Raises unless all is there, bit for bit, with nothing beside it."""
     assert not list(store.check())
     for whole in wanted:
-        again = store.load(whole.run).as_asked(whole.run)
-        assert again.steps == whole.steps
-        assert again.ending == whole.ending
-        assert again.loss.equal(whole.loss)
-        assert all(again.params[name].equal(leaf) for name, leaf in whole.params.items())
+        same(store.load(whole.run).as_asked(whole.run), whole)
         folder = records.folder(store.folder, whole.run.id)
         assert not [path for path in folder.iterdir() if is_unfinished(path)]
     with store.locked([result.run for result in wanted]) as mine:

@@ -15,6 +15,7 @@ import pytest
 from distributed import Client
 
 from tdlab import records
+from tdlab.executors import Unreachable
 from tdlab.executors.dask import Dask
 from tdlab.optimisers import SGD
 from tdlab.run import Run
@@ -120,6 +121,22 @@ def test_a_sweep_survives_the_death_of_a_worker_and_counts_no_run_twice(tmp_path
     assert records.ids(store.folder) == sorted(run.id for run in LONG)
     for run, whole in zip(LONG, anew(LONG), strict=True):
         assert_same(store.load(run).as_asked(run), whole)
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_scheduler_is_gone_ends_with_one_line(tmp_path, monkeypatch):
+    store, endless = Disk(tmp_path / "store"), replace(RUN, steps=10**7)
+
+    with Cluster(tmp_path) as cluster:
+
+        def kill_the_scheduler() -> None:
+            while not is_on_its_way(store, endless):
+                time.sleep(0.02)
+            cluster.processes[0].kill()
+
+        with after_this(kill_the_scheduler), pytest.raises(Unreachable, match="scheduler is gone"):
+            train([endless], store=store, executor=f"dask={cluster.address}", save_every=0.1)
+    assert store.load(endless).ending.step > 0
 
 
 def test_an_address_at_which_no_scheduler_answers_is_refused():
