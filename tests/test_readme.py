@@ -52,10 +52,14 @@ def test_every_block_of_python_runs_in_the_order_in_which_it_is_read(tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     assert "Warning" not in answer.stderr
-    losses, became, ending, error, mass, *rest = answer.stdout.splitlines()
+    losses, became, ending, *rest = answer.stdout.splitlines()
     assert became == "2 were there, 6 were trained, 0 diverged, 0 failed"
     assert ending == "Ending(step=8, reason='finished')"
     assert len(re.findall(r"\d\.\d{3}", losses)) == 8
+    start = next(place for place, line in enumerate(rest) if line.startswith("tensor"))
+    rates = re.findall(r"^(?:0\.[48])? +(0\.[12]) +\d", "\n".join(rest[:start]), re.MULTILINE)
+    assert rates == ["0.1", "0.2"] * 2
+    (error, mass), rest = rest[start : start + 2], rest[start + 2 :]
     assert all(re.fullmatch(r"tensor\([01]?\.\d*\)", line) for line in (error, mass))
     table = "\n".join(rest)
     assert all(word in table for word in ("measured", "theory", "concentration", "zero_one"))
@@ -88,7 +92,7 @@ def test_every_command_line_parses_and_names_what_there_is(line, monkeypatch):
         assert arguments.study in ("icl", "cot", "kernels")
         given = {name: cli._values(text) for name, text in arguments.grid}
         assert grid(icl.setting("quick").runs(), given)
-    elif arguments.command not in (cli.bench, cli.list_runs):
+    elif arguments.command not in (cli.bench, cli.list_runs, cli.merge_stores):
         assert arguments.command is cli.copy_notebooks
         assert notebooks.available()
 
