@@ -89,12 +89,13 @@ def removed(store: Path, starts: Sequence[str]) -> int:
 
 def merged(store: Path, sources: Sequence[Path]) -> int:
     """Brings the runs of other stores into this one; counts those that could not be."""
+    from tdlab.merging import merge
     from tdlab.store import Disk
 
     refused = 0
     for source in sources:
         counts: Counter[str] = Counter()
-        for run, became, why in Disk(store).merge(Disk(source)):
+        for run, became, why in merge(Disk(store), Disk(source)):
             counts[became] += 1
             if why:
                 refused += 1

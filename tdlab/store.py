@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -193,10 +192,10 @@ class Disk:
         made = [self._files(result, origin) for result in results]
         data = {path: each[path] for each in made for path in each if path.name != RECORD}
         sealed = {path: each[path] for each in made for path in each if path.name == RECORD}
-        with self._writing():
+        with self.writing():
             write_together({path: data[path] for path in data if not path.exists()} | sealed)
             for path in sealed:
-                self._clean(path.parent, {each.name for each in (*data, path)})
+                self.clean(path.parent, {each.name for each in (*data, path)})
 
     def _files(self, result: Trained, origin: Mapping[str, Any]) -> dict[Path, bytes]:
         origin = {**origin, "device": result.device, "path": result.path}
@@ -221,7 +220,7 @@ class Disk:
         return {folder / name: content for name, content in contents.items()}
 
     @staticmethod
-    def _clean(folder: Path, keep: set[str]) -> None:
+    def clean(folder: Path, keep: set[str]) -> None:
         """Removes what the record names no more, and what killed processes left behind."""
         for path in folder.iterdir():
             if path.name not in keep:
@@ -236,13 +235,14 @@ class Disk:
         """
         of_id = {run.id: run for run in runs}
         with ExitStack() as held:
-            with self._writing():
+            with self.writing():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 mine = held.enter_context(locked(self.folder / "locks", list(of_id)))
             yield [of_id[run] for run in mine]
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """A context in which it is ``Unwritable`` that the disk refuses."""
         try:
             yield
         except OSError as error:
@@ -285,89 +285,15 @@ class Disk:
             if path.name not in record.names and not is_unfinished(path):
                 yield f"{path} belongs to no run"
 
-    def merge(self, other: "Disk") -> Iterator[tuple[str, str, str]]:
-        """Brings the runs of another store into this one, which loses nothing by it.
-
-        Yields each run's id, what became of it ("copied", "joined", "there", "refused"), and why if
-        it was refused: damaged there, or another trajectory than the one that is here.
-
-        Raises:
-            Unwritable: where this store may not be written to.
-        """
-        for run in records.ids(other.folder):
-            if wrong := list(other.check([run])):
-                yield run, "refused", wrong[0][1]
-                continue
-            with self._writing():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with locked(self.folder / "locks", [run]) as mine:
-                    why = "" if mine else "it is being trained here"
-                    became = self._merge(other, run) if mine else "refused"
-            if became == "differs":
-                became, why = "refused", "its snapshots are not those that are here"
-            yield run, became, why
-
-    def _merge(self, other: "Disk", run: str) -> str:
-        theirs, ours = records.read(other.folder, run), records.read(self.folder, run)
-        assert theirs is not None  # it was checked
-        source, target = records.folder(other.folder, run), records.folder(self.folder, run)
-        if ours is None:
-            names = sorted(theirs.names, key=RECORD.__eq__)  # it takes its place last
-            write_together({target / name: (source / name).read_bytes() for name in names})
-            return "copied"
-        each = [
-            snapshots.read(where / record.snapshots.name, run, record.snapshots)
-            for where, record in ((source, theirs), (target, ours))
-        ]
-        if _differ(*each):
-            return "differs"
-        if ours.taken >= theirs.taken and set(theirs.steps) <= set(ours.steps):
-            return "there"
-        its, furthest, rows = (
-            (each[1], ours, target) if ours.taken >= theirs.taken else (each[0], theirs, source)
-        )
-        file, tensors = snapshots.written(run, _joined(its, each[0], each[1]))
-        steps = tuple(sorted({*theirs.steps, *ours.steps}))
-        record = replace(furthest, steps=steps, snapshots=file)
-        contents = {
-            file.name: tensors,
-            record.rows.name: (rows / record.rows.name).read_bytes(),
-            RECORD: records.sealed(record),
-        }
-        write_together({target / name: content for name, content in contents.items()})
-        self._clean(target, record.names)
-        return "joined"
-
     def remove(self, run: str) -> None:
         """Removes a run. Raises ``Unwritable`` where that is forbidden, or somebody trains it."""
-        with self._writing(), locked(self.folder / "locks", [run]) as mine:
+        with self.writing(), locked(self.folder / "locks", [run]) as mine:
             if not mine:
                 raise Unwritable(f"run {run} is being trained by another process")
             folder = records.folder(self.folder, run)
             (folder / RECORD).unlink(missing_ok=True)  # first: what is left belongs to no run
-            self._clean(folder, set())
+            self.clean(folder, set())
             folder.rmdir()
-
-
-def _differ(one: Content, other: Content) -> bool:
-    """Whether the two have different parameters at some step that both have."""
-    common = set(one.steps) & set(other.steps)
-    return one.params.keys() != other.params.keys() or not all(
-        leaf[one.steps.index(step)].equal(other.params[name][other.steps.index(step)])
-        for name, leaf in one.params.items()
-        for step in common
-    )
-
-
-def _joined(furthest: Content, *each: Content) -> Content:
-    """All snapshots of these, and the moment of the one that has come furthest."""
-    at = {step: (content, content.steps.index(step)) for content in each for step in content.steps}
-    steps = tuple(sorted(at))
-    params = {
-        name: torch.stack([at[step][0].params[name][at[step][1]] for step in steps])
-        for name in furthest.params
-    }
-    return Content(steps, params, furthest.moment)
 
 
 def _require_length(path: Path, file: File) -> None:

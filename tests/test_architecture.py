@@ -49,6 +49,7 @@ IMPORTS = {
     "locks": "",
     "snapshots": "records",
     "store": "files results run train trajectory records configuration locks snapshots",
+    "merging": "files records locks snapshots store",
     "groups": "synthetic_tasks run engine memory train",
     "job": "models schedule run ensemble train trajectory store progress",
     "executors": "machine job store",
@@ -66,7 +67,7 @@ IMPORTS = {
     "explore": "results figures sweep run probes",
     "notebook": "synthetic_tasks studies claims figures results sweep",
     "grid": "synthetic_tasks run",
-    "runs": "records configuration store",
+    "runs": "records configuration store merging",
     "report": "results records",
     "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tdlab import records
+from tdlab.merging import merge
 from tdlab.schedule import At, Every
 from tdlab.store import Disk
 from tdlab.sweep import trained
@@ -21,9 +22,9 @@ def test_runs_that_are_not_here_are_copied_and_those_that_are_stay(stores):
     other = replace(RUN, seed=1)
     trained([RUN], store=here)
     trained([RUN, other], store=there)
-    became = {run: what for run, what, _ in here.merge(there)}
+    became = {run: what for run, what, _ in merge(here, there)}
     assert became == {RUN.id: "there", other.id: "copied"}
-    assert {what for _, what, _ in here.merge(there)} == {"there"}
+    assert {what for _, what, _ in merge(here, there)} == {"there"}
     assert not list(here.check())
     for result, whole in zip([here[RUN.id], here[other.id]], anew([RUN, other]), strict=True):
         assert_same(result, whole)
@@ -37,7 +38,7 @@ def test_of_one_run_all_snapshots_are_kept_and_it_goes_on_from_where_it_was_furt
     here, there = reversed(stores) if turned else stores
     trained([few], store=here)
     trained([many], store=there)
-    assert [what for _, what, _ in here.merge(there)] == ["joined"]
+    assert [what for _, what, _ in merge(here, there)] == ["joined"]
     assert here.standing(RUN).steps == (0, 4, 5, 10, 14)
     assert not list(here.check())
     for run in (few, many, replace(RUN, steps=17, snapshots=At(at=(0, 4, 5, 10, 16)))):
@@ -51,12 +52,12 @@ def test_another_trajectory_and_what_is_damaged_are_refused_and_nothing_changes(
     rounded = {name: leaf.bfloat16().to(leaf.dtype) for name, leaf in result.params.items()}
     there.save([replace(result, params=rounded)])
     before = [path.read_bytes() for path in sorted(records.folder(here.folder, RUN.id).iterdir())]
-    assert list(here.merge(there)) == [
+    assert list(merge(here, there)) == [
         (RUN.id, "refused", "its snapshots are not those that are here")
     ]
     path = records.folder(there.folder, RUN.id) / "run.json"
     path.write_bytes(path.read_bytes()[:-1])
-    ((_, became, why),) = here.merge(there)
+    ((_, became, why),) = merge(here, there)
     assert became == "refused"
     assert why == f"{path} was altered or truncated"
     after = [path.read_bytes() for path in sorted(records.folder(here.folder, RUN.id).iterdir())]
