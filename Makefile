@@ -35,7 +35,8 @@ slow: $(INSTALLED)
 stress: $(INSTALLED)
 	@$(BIN)/python tests/stress/kills.py
 	@$(BIN)/python -m tests.stress.disks
-	@$(BIN)/python tests/stress/bookkeeping.py
+	@$(BIN)/python -m tests.stress.bookkeeping
+	@$(BIN)/python -m tests.stress.throughput
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
