@@ -176,9 +176,10 @@ def _train(
 def _workers(
     executor: Executor | str | None, store: Store, progress: Progress
 ) -> Iterator[Workers]:
-    if not isinstance(store, Disk):  # of which no other process knows
+    if isinstance(store, Memory):  # of which no other process knows
         yield InThreads(store, progress)
         return
+    assert isinstance(store, Disk), "processes share nothing but a store on disk"
     if isinstance(executor, Executor):
         yield InProcesses(executor, store, progress)
         return

@@ -132,7 +132,14 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("study", ["icl", "cot", pytest.param("kernels", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "study",
+    [
+        "icl",
+        pytest.param("cot", marks=pytest.mark.slow),
+        pytest.param("kernels", marks=pytest.mark.slow),
+    ],
+)
 def test_after_a_sweep_of_all_that_a_study_wants_its_tables_train_nothing(
     study, store, monkeypatch
 ):

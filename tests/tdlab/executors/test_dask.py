@@ -66,6 +66,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         yield running
 
 
+@pytest.mark.slow
 def test_a_sweep_on_dask_has_the_bits_of_one_in_threads_and_lists_what_failed(tmp_path, cluster):
     store = Disk(tmp_path)
     bad = replace(RUN, trained=("W_nowhere",))

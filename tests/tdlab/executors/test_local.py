@@ -44,6 +44,7 @@ def test_a_sweep_in_processes_has_the_bits_of_one_in_threads_and_lists_what_fail
         assert_same(store.load(run).as_asked(run), whole)
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_the_death_of_its_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_LOOK", 0.1)
     store = Disk(tmp_path)

@@ -25,7 +25,10 @@ CLUSTERS = [
     "local",
     pytest.param(
         "slurm",
-        marks=pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm"),
+        ],
     ),
 ]
 
@@ -38,6 +41,7 @@ def fleet(request, tmp_path, monkeypatch) -> Iterator[Slurm]:
         yield executor
 
 
+@pytest.mark.slow
 def test_a_sweep_through_submitit_has_the_bits_of_one_in_threads_and_lists_what_failed(
     tmp_path, fleet
 ):

@@ -67,8 +67,13 @@ def test_an_unchanged_page_is_not_executed_again_unless_asked_to(notebook, monke
     assert executed == ["trains"]
     assert "trains  unchanged since 20" in capsys.readouterr().err
     assert (out / "trains" / "trains.html").read_bytes() == before
-    assert publish.run(pages, out, anew=True) == []
-    assert executed == ["trains", "trains"]
+
+    def fail(*_, **__):
+        raise RuntimeError("executed")
+
+    monkeypatch.setattr(publish, "execute", fail)
+    with pytest.raises(RuntimeError, match="executed"):
+        publish.run(pages, out, anew=True)
 
 
 def other_notebook(folder: Path) -> None:
