@@ -10,15 +10,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-# Bit-for-bit comparisons hold on one thread count, so it is set on purpose. Kernels and child
-# processes read the variable.
-# Where several processes share the suite, one thread of each occupies a core.
-ALONE = "PYTEST_XDIST_WORKER" not in os.environ
-THREADS = int(
-    os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1) if ALONE else 1))
-)
-torch.set_num_threads(THREADS)
-
 # What several files of tests share asserts as well, and says as much when it fails.
 pytest.register_assert_rewrite("tests.synthetic_tasks", "tests.tdlab")
 
@@ -26,6 +17,17 @@ pytest.register_assert_rewrite("tests.synthetic_tasks", "tests.tdlab")
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets the thread count on purpose, because bit-for-bit comparisons hold on one count.
+
+    Where several processes share the suite, one thread of each occupies a core. The process that
+    starts them comes here first, so that they, and what tests start, find the variable set.
+    """
+    shared = "PYTEST_XDIST_WORKER" in os.environ or config.getoption("dist", "no") != "no"
+    count = 1 if shared else min(2, os.cpu_count() or 1)
+    torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", str(count))))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -281,7 +281,9 @@ def test_notebooks_are_listed_and_copied(notebook, capsys):
     assert "not overwriting icl.ipynb, changed in mine" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_report_leaves_nothing_half_written_and_nothing_running(tmp_path, stop):
     source = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(1000)"
     long, out = tmp_path / "long.ipynb", tmp_path / "reports"

@@ -86,6 +86,7 @@ def test_the_executor_of_any_client_will_do(tmp_path, cluster):
     assert_same(result, anew([RUN])[0])
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_leaves_nothing_running_on_the_workers(tmp_path, cluster):
     store, endless = Disk(tmp_path), replace(RUN, steps=10**6)
 

@@ -128,6 +128,7 @@ def test_what_dies_again_and_again_is_listed_with_its_log(tmp_path, fleet):
     assert Path(str(died.value).rpartition(": ")[2]).exists()
 
 
+@pytest.mark.slow
 def test_a_call_returns_what_it_returns_and_raises_what_it_raises(fleet):
     futures = [fleet.submit(divmod, 7, 2), fleet.submit(divmod, 7, 0), fleet.submit(int, "x")]
     cancelled = fleet.submit(time.sleep, 600)
