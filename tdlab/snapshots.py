@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -132,15 +133,27 @@ def _of_snapshots(
 
 
 def _hashes(params: Mapping[str, Tensor], count: int) -> list[str]:
-    return [_hash({name: leaf[place] for name, leaf in params.items()}) for place in range(count)]
+    if count == 0:
+        return []
+    # As bytes at once: there are more snapshots than leaves.
+    rows = {name: _as_bytes(leaf).reshape(count, -1) for name, leaf in params.items()}
+    return [_hash_of({name: row[place] for name, row in rows.items()}) for place in range(count)]
 
 
 def _hash(leaves: Mapping[str, Tensor]) -> str:
+    return _hash_of({name: _as_bytes(leaf) for name, leaf in leaves.items()})
+
+
+def _hash_of(leaves: Mapping[str, np.ndarray]) -> str:
     total = sha256()
     for name in sorted(leaves):
         total.update(name.encode())
-        total.update(leaves[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+        total.update(leaves[name].data)
     return total.hexdigest()
+
+
+def _as_bytes(leaf: Tensor) -> np.ndarray:
+    return leaf.contiguous().view(-1).view(torch.uint8).numpy()
 
 
 def _hash_of_header(data: bytes) -> str:

@@ -319,7 +319,7 @@ def _rows(result: Trained, origin: Mapping[str, Any]) -> bytes:
     # The step at which a run diverges has a loss, though no update.
     steps = np.arange(result.ending.step + (result.ending.reason == "diverged"))
     constant = {"run": run.id, "seed": run.seed, "quantity": "loss", "source": "measured"}
-    columns: dict[str, Any] = {name: [each] * len(steps) for name, each in constant.items()}
+    columns = {name: pa.repeat(each, len(steps)) for name, each in constant.items()}
     columns |= {"step": steps, "value": values[steps]}
     about = _SCHEMA.with_metadata({"tdlab": json.dumps(origin)})
     table = pa.table({name: columns[name] for name in COLUMNS}, schema=about)
