@@ -37,6 +37,7 @@ def join(name: str, pages: Sequence[Page], out: Path, folder: Path) -> bool:
         "started": newest["started"],
         "seconds": sum(its["seconds"] for its in made.values()),
         "points": points,
+        "missing": [name for name in points if name not in made],
         "thumbnails": [],
         "tables": _joined_tables([page for page in pages if page.name in made], out, folder),
         "verdicts": [],  # counted on the pages themselves

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -89,8 +90,9 @@ def test_the_index_lists_the_joined_page_and_counts_no_verdict_twice(out):
     (link,) = card.select("h2 a")
     assert link["href"] == "margins-over-alpha/margins-over-alpha.html"
     assert link.text == "Margins x, over alpha"
-    assert "Joins 3 pages: alpha = 0.4; alpha = 0.6; alpha = 0.9." in card.text
+    assert "Joins 3 pages: alpha = 0.4; alpha = 0.6; alpha = 0.9 (did not finish)." in card.text
     assert "executed notebook" not in card.text
+    assert all((out / unquote(str(link["href"]))).is_file() for link in soup.select("a"))
     record = json.loads((out / "margins-over-alpha" / "page.json").read_text())
     assert record["parameters"] == {"alpha": "0.4, 0.6, 0.9", "beta": 3}
 
