@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,20 +22,22 @@ from tdlab.sweep import train
 from tests.tdlab.runs import RUN, anew, assert_same
 
 LONG = [replace(RUN, seed=seed, steps=900 + seed) for seed in range(2)]
-CLUSTERS = [
-    "local",
-    pytest.param(
-        "slurm",
-        marks=[
-            pytest.mark.slow,
-            pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm"),
-        ],
-    ),
-]
 
 
-@pytest.fixture(params=CLUSTERS)
+@pytest.fixture(scope="session")
+def controller() -> None:
+    """A Slurm that answers: its commands may be there without it."""
+    if shutil.which("sinfo") is None:
+        pytest.skip("there is no Slurm")
+    answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        pytest.skip(answer.stderr.strip())
+
+
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slow)])
 def fleet(request, tmp_path, monkeypatch) -> Iterator[Slurm]:
+    if request.param == "slurm":
+        request.getfixturevalue("controller")
     monkeypatch.setattr(slurm, "_LOOK", 0.1)
     monkeypatch.setattr(slurm, "_GRACE", 0.5)
     with Slurm(tmp_path / "slurm", cluster=request.param) as executor:
@@ -107,7 +110,7 @@ def test_a_cancelled_job_puts_by_what_it_trains(tmp_path, fleet):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm")
+@pytest.mark.usefixtures("controller")
 def test_a_job_that_meets_its_time_limit_is_queued_again_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_LOOK", 0.1)
     # It takes longer than the ten seconds after which it is told that its time is over.
@@ -140,13 +143,28 @@ def test_a_call_returns_what_it_returns_and_raises_what_it_raises(fleet):
         futures[2].result(timeout=60)
 
 
-@pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm")
+@pytest.mark.slow
+@pytest.mark.usefixtures("controller")
 def test_a_partition_that_there_is_not_ends_the_sweep_with_one_line(tmp_path):
     with (
         Slurm(tmp_path, parameters={"slurm_partition": "nowhere"}) as executor,
         pytest.raises(Unreachable, match=r"^Slurm takes no jobs: .*nowhere$"),
     ):
         train([RUN], store=Disk(tmp_path / "store"), executor=executor)
+
+
+def test_what_slurm_refuses_ends_the_sweep_with_the_line_that_it_says(tmp_path, monkeypatch):
+    refusal = "sbatch: error: Unable to contact slurm controller (connect failure)"
+    for command, text in {"sbatch": f"echo '{refusal}' >&2; exit 1", "srun": "exit 1"}.items():
+        (tmp_path / command).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with (
+        Slurm(tmp_path / "slurm") as executor,
+        pytest.raises(Unreachable) as refused,
+    ):
+        train([RUN], store=Disk(tmp_path / "store"), executor=executor)
+    assert str(refused.value) == f"Slurm takes no jobs: {refusal}"
 
 
 def test_without_a_cluster_there_is_one_line(tmp_path, monkeypatch):
