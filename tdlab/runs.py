@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tdlab import configuration, records
-from tdlab.records import RECORD, Damaged, Record
+from tdlab import records
+from tdlab.records import RECORD, Damaged, Record, configuration
 
 
 def listed(store: Path) -> int:
@@ -89,8 +89,8 @@ def removed(store: Path, starts: Sequence[str]) -> int:
 
 def merged(store: Path, sources: Sequence[Path]) -> int:
     """Brings the runs of other stores into this one; counts those that could not be."""
-    from tdlab.merging import merge
     from tdlab.store import Disk
+    from tdlab.store.merging import merge
 
     refused = 0
     for source in sources:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tdlab import configuration
+from tdlab.records import configuration
 from tdlab.results import COLUMNS
 from tdlab.run import Run
 from tdlab.store import Disk, Store

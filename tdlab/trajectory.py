@@ -11,9 +11,15 @@ from torch import Tensor
 
 from tdlab.models import Params, stacked
 from tdlab.run import Run
-from tdlab.train import Ending
 
 UNFINISHED = "unfinished"  # the reason of an ending that is none
+
+
+class Ending(NamedTuple):
+    """After how many updates a member stopped, and why."""
+
+    step: int
+    reason: str  # "finished", "diverged", "observed", or "unfinished" while it still trains
 
 
 class Diverged(ArithmeticError):

@@ -9,8 +9,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
-from graphlib import TopologicalSorter
-from itertools import chain
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -36,40 +36,26 @@ IMPORTS = {
     "schedule": "synthetic_tasks",
     "models": "synthetic_tasks",
     "run": "synthetic_tasks models losses optimisers schedule",
-    "basis": "synthetic_tasks models run",
-    "ensemble": "synthetic_tasks models losses optimisers run basis",
-    "library": "",
-    "program": "library",
-    "engine": "machine models run basis ensemble program",
-    "memory": "synthetic_tasks run basis ensemble program",
-    "train": "synthetic_tasks machine models optimisers schedule run ensemble engine progress",
-    "trajectory": "models run train",
-    "records": "",
-    "configuration": "",
-    "locks": "",
-    "snapshots": "records",
-    "store": "files results run train trajectory records configuration locks snapshots",
-    "merging": "files records locks snapshots store",
-    "groups": "synthetic_tasks run engine memory train",
-    "job": "models schedule run ensemble train trajectory store progress",
-    "executors": "machine job store",
-    "workers": "machine run store job executors progress",
-    "lacking": "schedule run trajectory records store groups",
-    "sweep": "schedule run memory train trajectory records store groups job executors progress"
-    " lacking workers",
-    "tables": "results run configuration store",
+    "trajectory": "models run",
+    "train": "synthetic_tasks machine models losses optimisers schedule run trajectory progress",
+    "records": "files results run",
+    "store": "files results run trajectory records",
+    "executors": "machine",
+    "sweep": "synthetic_tasks machine models schedule run trajectory train records store executors"
+    " progress",
+    "tables": "results run records store",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
-    "studies": "synthetic_tasks machine theory losses models optimisers schedule run basis ensemble"
-    " train trajectory sweep probes baselines statistics results",
+    "studies": "synthetic_tasks machine theory losses models optimisers schedule run trajectory"
+    " train sweep probes baselines statistics results",
     "claims": "synthetic_tasks studies theory statistics results files",
     "figures": "results",
     "explore": "results figures sweep run probes",
     "notebook": "synthetic_tasks studies claims figures results sweep",
     "grid": "synthetic_tasks run",
-    "runs": "records configuration store merging",
+    "runs": "records store",
     "report": "results records",
-    "bench": "synthetic_tasks machine models optimisers schedule run engine store sweep",
+    "bench": "synthetic_tasks machine models optimisers schedule run train store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
     " report bench grid runs records executors tables",
     "__main__": "cli",
@@ -160,6 +146,22 @@ def against_the_map(root: Path) -> Iterator[str]:
                 yield f"{path}: {part} may not import {name}; it may import: {IMPORTS[part] or '-'}"
 
 
+def circles(root: Path) -> Iterator[str]:
+    """Files that import each other, by whatever way; the map knows folders only."""
+    of_file = {".".join(path.with_suffix("").parts): tree for path, tree in sources(root)}
+    of_file = {name.removesuffix(".__init__"): tree for name, tree in of_file.items()}
+
+    def file_of(name: str) -> str:
+        """``tdlab.run.Run`` is in the file ``tdlab.run``."""
+        return name if name in of_file else name.rpartition(".")[0]
+
+    arrows = {name: {*map(file_of, imported(tree))} & {*of_file} for name, tree in of_file.items()}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        yield " imports ".join(reversed(error.args[1]))
+
+
 def beyond_the_needs_of_tasks(root: Path) -> Iterator[str]:
     allowed = {*sys.stdlib_module_names, "synthetic_tasks", *NEEDS_OF_TASKS}
     for path, tree in sources(root):
@@ -235,6 +237,7 @@ def strangers_at_the_top(root: Path) -> Iterator[str]:
     "rule",
     [
         against_the_map,
+        circles,
         beyond_the_needs_of_tasks,
         habits_broken,
         notebooks_not_thin,
@@ -292,6 +295,23 @@ def test_an_allowed_import_is_not_reported(tmp_path: Path):
     plant(tmp_path, "tdlab/studies/icl.py", "import torch\nfrom tdlab.probes import attention")
     plant(tmp_path, "tdlab/report/pages.py", "from tdlab import __version__, results")
     assert not list(against_the_map(tmp_path))
+
+
+def test_files_that_import_each_other_are_reported(tmp_path: Path):
+    plant(tmp_path, "tdlab/train/__init__.py", "from tdlab.train.training import Training")
+    plant(tmp_path, "tdlab/train/training.py", "from tdlab.train import engine")
+    plant(tmp_path, "tdlab/train/engine.py", "def later():\n    import tdlab.run")
+    plant(tmp_path, "tdlab/run.py", "import torch")
+    assert not list(circles(tmp_path))
+    plant(tmp_path, "tdlab/train/engine.py", "def later():\n    from tdlab.train import Training")
+    (circle,) = circles(tmp_path)
+    names = circle.split(" imports ")
+    assert names[0] == names[-1]
+    assert {*pairwise(names)} == {
+        ("tdlab.train", "tdlab.train.training"),
+        ("tdlab.train.training", "tdlab.train.engine"),
+        ("tdlab.train.engine", "tdlab.train"),
+    }
 
 
 def test_tasks_that_need_more_are_reported(tmp_path: Path):

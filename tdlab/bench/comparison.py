@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from synthetic_tasks import FullBatch, InContextClassification, Reasoning, TokenRegression
-from tdlab import engine
 from tdlab.bench import floor, plain
 from tdlab.machine import one_thread
 from tdlab.models import KernelLayer, OneHead, OneLayer
@@ -21,6 +20,7 @@ from tdlab.run import Run
 from tdlab.schedule import At
 from tdlab.store import Memory
 from tdlab.sweep import trained
+from tdlab.train import engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from tdlab.executors import Unreachable
-from tdlab.executors.fleet import Fleet, interrupt
+from tdlab.executors.fleet import Fleet, Unreachable, interrupt
 
 try:
     from distributed import Client

@@ -4,15 +4,15 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import uuid4
 
-from tdlab.job import Job, do
-from tdlab.store import Disk
-
 _interrupted = defaultdict[str, Event](Event)  # of this process, by the id of a fleet
+
+
+class Unreachable(RuntimeError):
+    """An executor takes no jobs; the line says why."""
 
 
 class Died(BrokenExecutor):
@@ -40,7 +40,7 @@ class Fleet(Executor):
         """Replaces processes that died, where nobody else does."""
 
     def require_reachable(self) -> None:
-        """Raises :class:`tdlab.executors.Unreachable` where no job will ever come back."""
+        """Raises :class:`Unreachable` where no job will ever come back."""
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -52,10 +52,6 @@ def interrupt(fleet: str) -> None:
     _interrupted[fleet].set()
 
 
-def do_at(job: Job, folder: Path, fleet: str) -> tuple[str, ...]:
-    """:func:`tdlab.job.do` in a process that shares nothing with others but the store.
-
-    Returns:
-        The ids of those of the job's runs that somebody else is training.
-    """
-    return do(job, Disk(folder), stop=_interrupted[fleet])
+def interruption(fleet: str) -> Event:
+    """What is set once this process shall put by what it trains for that fleet."""
+    return _interrupted[fleet]

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from tdlab.executors import Unreachable
-from tdlab.executors.fleet import Died, Fleet, interrupt
+from tdlab.executors.fleet import Died, Fleet, Unreachable, interrupt
 
 try:
     import submitit

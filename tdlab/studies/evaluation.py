@@ -13,13 +13,13 @@ from torch.utils._pytree import tree_map
 from synthetic_tasks import Batch, Task
 from synthetic_tasks.task import World
 from synthetic_tasks.value import program
-from tdlab.basis import atoms, have_coordinates, written
 from tdlab.losses import hinge, zero_one
 from tdlab.machine import side_by_side
 from tdlab.models import Params, over_prompts
 from tdlab.probes import concentration, entropy
 from tdlab.run import Run
 from tdlab.studies.prompts import NUMBERS, Draw, block_of, blocks, numbers_of, worlds
+from tdlab.train.basis import atoms, have_coordinates, written
 
 _TOGETHER = 8  # (ours) variants whose numbers are still held in a processor's cache
 

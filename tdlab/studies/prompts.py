@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map
 from synthetic_tasks import Batch, Task
 from synthetic_tasks.task import World, cast
 from synthetic_tasks.threefry import fold, stream, uniforms
-from tdlab.ensemble import keys
 from tdlab.run import Run
+from tdlab.train.ensemble import keys
 
 # (ours) Numbers that are held at once, in prompts and uniforms: enough to make up for the calls of
 # Python, in which threads take turns.

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.func import hessian
 
 from synthetic_tasks.threefry import stream
-from tdlab import groups, sweep
+from tdlab import sweep
 from tdlab.models import Params, SequenceClassifier
 from tdlab.probes import Risk, filter_normalized, plane, top_eigenvalues
 from tdlab.store import Memory
 from tdlab.studies import kernels
+from tdlab.sweep import groups
 
 SETTING = kernels.setting("paper")
 POINTS, REPEATS = 41, 3

@@ -12,9 +12,9 @@ from synthetic_tasks.cot import NOTHING, Latent, World
 from synthetic_tasks.threefry import fold, stream, uniforms
 from synthetic_tasks.transitions import noiseless
 from synthetic_tasks.value import program
-from tdlab.ensemble import worlds
 from tdlab.models import OneHead
 from tdlab.run import Run
+from tdlab.train.ensemble import worlds
 from tests.synthetic_tasks.chains import (
     MANY,
     NOISY,

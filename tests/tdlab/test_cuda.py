@@ -16,8 +16,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from synthetic_tasks import FullBatch, InContextClassification, Reasoning, TokenRegression
 from synthetic_tasks.threefry import fold, normals, stream, uniforms
-from tdlab.engine import Engine
-from tdlab.ensemble import chance, data, draw
 from tdlab.models import KernelLayer, OneHead, OneLayer, Params, over_prompts
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.probes import concentration, entropy
@@ -25,8 +23,10 @@ from tdlab.run import Run
 from tdlab.schedule import At, Every
 from tdlab.studies.evaluation import evaluate
 from tdlab.studies.prompts import prompts
-from tdlab.train import Ending, Training
-from tdlab.trajectory import final
+from tdlab.train import Training
+from tdlab.train.engine import Engine
+from tdlab.train.ensemble import chance, data, draw
+from tdlab.trajectory import Ending, final
 from tests.tdlab.runs import anew
 
 DEVICE = "cuda"

@@ -2,7 +2,8 @@ import io
 
 import pytest
 
-from tdlab import progress, train
+from tdlab import progress
+from tdlab.train import training
 from tests.tdlab.members import MEMBERS, fit
 
 
@@ -71,7 +72,7 @@ def test_training_moves_the_progress_line_by_one_for_each_step_of_each_member(mo
         bars.append(progress.bar(total, label, unit=unit, out=log))
         return bars[-1]
 
-    monkeypatch.setattr(train, "bar", bar)
+    monkeypatch.setattr(training, "bar", bar)
     fit(MEMBERS[:2])
     (only,) = bars
     assert (only.total, only.n, only.desc) == (24, 24, "training 2 members")

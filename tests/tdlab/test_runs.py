@@ -89,7 +89,8 @@ def test_a_sweep_trains_what_is_missing_and_says_so(store, monkeypatch, capsys):
     assert capsys.readouterr().out == said
     points = {
         (its.run["task"]["alpha"], its.run["optimiser"]["lr"], its.run["steps"], its.run["seed"])
-        for its in records.every(store.folder)
+        for run in records.ids(store.folder)
+        if (its := records.read(store.folder, run)) is not None
     }
     assert points == {
         (a, *both, s) for a in (0.5, 0.75) for both in ((0.1, 2), (0.3, 3)) for s in (0, 1)
@@ -145,7 +146,7 @@ def test_after_a_sweep_of_all_that_a_study_wants_its_tables_train_nothing(
 ):
     module, tables = TABLES[study]
     trained(module.Measurements(SETTINGS[study]).wanted(), store=store)
-    monkeypatch.setattr("tdlab.job.Training", None)
+    monkeypatch.setattr("tdlab.sweep.job.Training", None)
     measured = module.Measurements(SETTINGS[study])
     for table in tables:
         assert len(getattr(measured, table))

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tdlab import configuration, results, tables
+from tdlab import results, tables
 from tdlab.optimisers import Adam
+from tdlab.records import configuration
 from tdlab.store import Disk, Memory
 from tdlab.sweep import trained
 from tests.tdlab.runs import LAYER, RUN, TASK, WILD

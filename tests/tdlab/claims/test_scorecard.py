@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from tdlab import job, sweep
 from tdlab.claims import li2024, li2025, scorecard, song2024
 from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
 from tdlab.optimisers import SGD
@@ -19,6 +18,7 @@ from tdlab.run import Run
 from tdlab.statistics import Interval
 from tdlab.store import Memory
 from tdlab.studies import cot, icl, kernels
+from tdlab.sweep import job, sweep
 from tdlab.train import Training
 from tests.tdlab import smallest
 

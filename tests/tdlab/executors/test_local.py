@@ -12,12 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tdlab import workers
 from tdlab.executors.local import Local
 from tdlab.optimisers import SGD
 from tdlab.records import ids
 from tdlab.store import Disk
-from tdlab.sweep import train
+from tdlab.sweep import train, workers
 from tests.tdlab.runs import RUN, anew, assert_same
 
 # Long enough to be met on the way: a second or so.

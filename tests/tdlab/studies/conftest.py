@@ -9,8 +9,7 @@ import torch
 
 from tdlab.run import Run
 from tdlab.studies import measurements
-from tdlab.train import Ending
-from tdlab.trajectory import Trained
+from tdlab.trajectory import Ending, Trained
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from tdlab.claims import song2024 as claims
 from tdlab.models import SequenceClassifier, stacked
 from tdlab.optimisers import SGD
 from tdlab.studies import kernels as study
-from tdlab.train import Ending
-from tdlab.trajectory import Trained
+from tdlab.trajectory import Ending, Trained
 from tests.tdlab import smallest
 from tests.tdlab.claims.findings import assert_judged, assert_like
 from tests.tdlab.claims.song2024.tables import TABLES

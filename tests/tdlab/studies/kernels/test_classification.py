@@ -13,8 +13,7 @@ from synthetic_tasks.threefry import stream
 from tdlab.models import SequenceClassifier, stacked
 from tdlab.studies import kernels
 from tdlab.studies.kernels.classification import BLOCK, CLASSIFIERS, held_out
-from tdlab.train import Ending
-from tdlab.trajectory import Trained
+from tdlab.trajectory import Ending, Trained
 from tests.tdlab.studies.kernels.settings import FEW
 from tests.tdlab.studies.tidy import TIDY, of
 

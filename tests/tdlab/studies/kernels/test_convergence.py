@@ -19,8 +19,7 @@ from tdlab.schedule import Every
 from tdlab.studies import kernels
 from tdlab.studies.kernels.convergence import CAREFUL, FLOOR, TAIL
 from tdlab.sweep import trained
-from tdlab.train import Ending
-from tdlab.trajectory import Trained
+from tdlab.trajectory import Ending, Trained
 from tests.tdlab.studies.kernels.settings import LAYERS
 from tests.tdlab.studies.tidy import TIDY, of
 
