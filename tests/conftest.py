@@ -4,6 +4,7 @@ Our packages are not imported here: the shape checks instrument them when the fi
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     shared = "PYTEST_XDIST_WORKER" in os.environ or config.getoption("dist", "no") != "no"
     count = 1 if shared else min(2, os.cpu_count() or 1)
     torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", str(count))))
+    # What a shell starts in the background ignores interrupts, which some tests send.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
