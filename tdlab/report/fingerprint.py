@@ -1,13 +1,12 @@
 """Whether a page would come out as it did: the same notebook, parameters, sources and runs."""
 
-import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tdlab import records, results
+from tdlab.report import record
 from tdlab.report.pages import Page
 
 _package = Path(__file__).parents[1]
@@ -21,41 +20,34 @@ def versions() -> dict[str, str]:
     return {name: origin[name] for name in _versions}
 
 
-def of(page: Page, folder: Path) -> dict[str, Any]:
-    """What the page in ``folder`` came from, besides its parameters and versions.
-
-    Returns:
-        Plain JSON: hashes of the notebook and of all sources, and what was in each run it read.
-    """
+def of(page: Page) -> dict[str, str]:
+    """Hashes of what a page is made of: its notebook, and all sources."""
     return {
         "notebook": sha256(page.notebook.read_bytes()).hexdigest(),
         "sources": _hash_of_sources(page.notebook.parent),
-        "runs": results.runs_read(folder),
     }
 
 
-def unchanged(page: Page, record: Mapping[str, Any]) -> bool:
+def unchanged(page: Page, made: Mapping[str, Any]) -> bool:
     """Whether a page with this record would come out the same again."""
-    former = record.get("fingerprint")
+    former = made.get("fingerprint")
     return (
         former is not None
-        and record["parameters"] == json.loads(json.dumps(page.parameters))
-        and record["versions"] == versions()
-        and former["notebook"] == sha256(page.notebook.read_bytes()).hexdigest()
-        and former["sources"] == _hash_of_sources(page.notebook.parent)
+        and record.is_of(page.parameters, made)
+        and made["versions"] == versions()
+        and former == {**of(page), "runs": former["runs"]}
         and all(_content(run) == content for run, content in former["runs"].items())
     )
 
 
 def _content(run: str) -> str | None:
     try:
-        record = records.read(records.root(), run)
+        its = records.read(records.root(), run)
     except records.Damaged:
         return None
-    return None if record is None else record.content
+    return None if its is None else its.content
 
 
-@cache
 def _hash_of_sources(beside: Path) -> str:
     """Of all files of our packages, and of the modules that lie beside a notebook."""
     found = [

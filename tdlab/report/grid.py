@@ -1,6 +1,5 @@
 """The pages of a grid as one: their verdicts in a table, their figures side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -60,8 +59,7 @@ def _record(page: Page, out: Path) -> dict[str, Any] | None:
     """The record of a page as it was asked for, if it is there."""
     path = out / page.name / "page.json"
     found = record.read(path) if path.is_file() else None
-    wanted = json.loads(json.dumps(page.parameters))
-    return found if found is not None and found["parameters"] == wanted else None
+    return found if found is not None and record.is_of(page.parameters, found) else None
 
 
 def _joined_tables(pages: Sequence[Page], out: Path, folder: Path) -> list[str]:

@@ -21,9 +21,8 @@ class Page:
     notebook: Path
     given: Mapping[str, object]
     known: Mapping[str, Parameter] = field(repr=False)
-    point: Mapping[str, object] = field(
-        default_factory=dict
-    )  # of a grid, if it is one of its pages
+    # Of a grid, if it is one of its pages.
+    point: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, object]:

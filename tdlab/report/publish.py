@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -79,14 +79,16 @@ def _make(page: Page, staged: Path, out: Path, timeout: float, line: "_Line") ->
     folder.mkdir()
     file = folder / f"{page.name}.ipynb"
     started, failure = datetime.now(UTC), ""
+    sources = fingerprint.of(page)  # before it runs: what changes meanwhile makes it another page
     try:
         execute(page.notebook, file, page.given, keep=folder, timeout=timeout, on_cell=line.cell)
     except CellFailed as error:
         failure = str(error)
     executed = _without_paths(notebooks.read(file))
     nbformat.write(executed, file)
-    made = _record(page, executed, folder, started, line.seconds)
+    origin = {**sources, "runs": results.runs_read(folder)}
     results.forget_runs_read(folder)
+    made = _record(page, executed, origin, started, line.seconds)
     if failure:
         record.write(folder / f"{page.name}.json", made | {"failure": failure})
         _keep_failed(folder, page.name, out / failed)
@@ -101,7 +103,11 @@ def _make(page: Page, staged: Path, out: Path, timeout: float, line: "_Line") ->
 
 
 def _record(
-    page: Page, executed: NotebookNode, folder: Path, started: datetime, seconds: float
+    page: Page,
+    executed: NotebookNode,
+    origin: Mapping[str, object],
+    started: datetime,
+    seconds: float,
 ) -> dict[str, Any]:
     return {
         "page": page.name,
@@ -113,7 +119,7 @@ def _record(
         "seconds": round(seconds, 1),
         "commit": results.provenance()["commit"],
         "versions": fingerprint.versions(),
-        "fingerprint": fingerprint.of(page, folder),
+        "fingerprint": origin,
     }
 
 

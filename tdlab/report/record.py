@@ -24,6 +24,11 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
+def is_of(parameters: Mapping[str, object], record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a page with these parameters, which JSON may write otherwise."""
+    return record["parameters"] == json.loads(json.dumps(parameters))
+
+
 def facts(record: Mapping[str, Any]) -> dict[str, str]:
     """What a reader wants to know about a page before trusting it, in words."""
     started = datetime.fromisoformat(record["started"])

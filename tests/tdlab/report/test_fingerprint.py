@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tdlab import records
+from tdlab import records, results
 from tdlab.report import fingerprint, publish
 from tdlab.report.pages import plan
 from tdlab.store import Disk
@@ -76,6 +76,14 @@ def test_an_unchanged_page_is_not_executed_again_unless_asked_to(notebook, monke
         publish.run(pages, out, anew=True)
 
 
+def test_a_source_that_changes_while_a_page_is_made_makes_it_another(notebook, capsys):
+    alters = "from pathlib import Path\nPath('mine.py').write_text('x = 1')"
+    pages = plan([write(notebook.parent / "alters.ipynb", alters)])
+    for said in ("2/2 cells", "2/2 cells", "unchanged since"):
+        assert publish.run(pages, notebook.parent / "out") == []
+        assert said in capsys.readouterr().err
+
+
 def other_notebook(folder: Path) -> None:
     write(folder / "trains.ipynb", TRAINS + "\n")
 
@@ -105,7 +113,6 @@ def test_a_page_is_not_what_it_was_after_any_change(notebook, monkeypatch, chang
     page, folder = plan([str(notebook)])[0], notebook.parent
     record = recorded(folder, str(notebook), monkeypatch)
     assert fingerprint.unchanged(page, record)
-    fingerprint._hash_of_sources.cache_clear()
     change(folder)
     assert not fingerprint.unchanged(page, record)
 
@@ -120,21 +127,17 @@ def test_a_page_is_not_what_it_was_with_other_parameters_versions_or_sources(not
     for missing in fingerprint._sources:
         rest = tuple(package for package in fingerprint._sources if package != missing)
         monkeypatch.setattr(fingerprint, "_sources", rest)
-        fingerprint._hash_of_sources.cache_clear()
         assert not fingerprint.unchanged(page, record)
-    monkeypatch.undo()
-    fingerprint._hash_of_sources.cache_clear()
 
 
 def recorded(folder: Path, notebook: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """The record of a page that has read the run."""
     (page,), kept = plan([notebook]), folder / "kept"
-    fingerprint._hash_of_sources.cache_clear()
     with monkeypatch.context() as patch:
         patch.setenv("TDLAB_KEEP", str(kept))
         trained([RUN])
     made = {"parameters": page.parameters, "versions": fingerprint.versions()}
-    return {**made, "fingerprint": fingerprint.of(page, kept)}
+    return {**made, "fingerprint": {**fingerprint.of(page), "runs": results.runs_read(kept)}}
 
 
 @pytest.mark.slow
