@@ -18,10 +18,10 @@ from tests.stress.bookkeeping import RUN
 def seconds(runs: Sequence[Run], workers: int, folder: Path) -> float:
     """Seconds of a sweep with processes that have started before."""
     with Local(workers) as executor:
-        warm = [replace(RUN, seed=-1 - place + 10**6, steps=2) for place in range(workers)]
-        for run in warm:
+        for place in range(workers):
+            run = replace(RUN, seed=10**6 + place, steps=2)
             train([run], store=Disk(folder / "warm"), executor=executor)
-        list(executor.map(time.sleep, [1.0] * workers))
+        list(executor.map(time.sleep, [1.0] * workers))  # one each, so that all are there
         began = time.perf_counter()
         outcome = train(runs, store=Disk(folder / "store"), executor=executor)
         taken = time.perf_counter() - began

@@ -61,19 +61,8 @@ def test_help_answers_in_half_a_second(arguments):
 
 
 def test_options_reach_the_library(notebook, asked, capsys):
-    arguments = [
-        "--preset",
-        "paper",
-        "-p",
-        "seed",
-        "7",
-        "--timeout",
-        "9",
-        "--out",
-        "here",
-        "--anew",
-    ]
-    assert cli.main(["report", notebook, "icl", *arguments]) == cli.done
+    arguments = ["--preset", "paper", "-p", "seed", "7", "--timeout", "9", "--out", "here"]
+    assert cli.main(["report", notebook, "icl", *arguments, "--anew"]) == cli.done
     given = {"preset": "paper", "seed": 7}
     assert asked == {"pages": {"own": given, "icl": given}, "timeout": 9.0, "anew": True}
     assert capsys.readouterr().out == "here/index.html\n"

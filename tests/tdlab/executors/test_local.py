@@ -1,11 +1,12 @@
 """A sweep in processes of their own, whatever becomes of these."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,16 @@ import psutil
 import pytest
 
 from tdlab.executors.local import Local
-from tdlab.optimisers import SGD
 from tdlab.records import ids
 from tdlab.store import Disk
 from tdlab.sweep import train, workers
-from tests.tdlab.runs import RUN, anew, assert_same
-
-# Long enough to be met on the way: a second or so.
-LONG = [replace(RUN, seed=seed, steps=900 + seed) for seed in range(3)]
+from tests.tdlab.executors.sweeps import (
+    LONG,
+    assert_trains_as_threads_do_and_lists_what_failed,
+    is_on_its_way,
+    once,
+)
+from tests.tdlab.runs import RUN, WILD, anew, assert_same
 
 
 def test_a_sweep_in_processes_has_the_bits_of_one_in_threads_and_lists_what_failed(
@@ -28,19 +31,9 @@ def test_a_sweep_in_processes_has_the_bits_of_one_in_threads_and_lists_what_fail
 ):
     monkeypatch.setattr(workers, "_LOOK", 0.1)
     store = Disk(tmp_path)
-    bad = replace(RUN, trained=("W_nowhere",))
-    after = replace(RUN, after=RUN, optimiser=SGD(lr=0.3))
-    wild = replace(RUN, seed=5, optimiser=SGD(lr=1e6))
     with Local(2) as executor:
-        outcome = train([after, bad, wild, *LONG], store=store, executor=executor)
-        again = train([after, wild], store=store, executor=executor)
-    assert outcome.trained == [after, wild, *LONG]
-    assert outcome.diverged == [wild]
-    assert outcome.failed.keys() == {bad}
-    assert "but must name some of" in outcome.failed[bad]
-    assert again.found == [after, wild]
-    for run, whole in zip([after, LONG[0]], anew([after, LONG[0]]), strict=True):
-        assert_same(store.load(run).as_asked(run), whole)
+        assert_trains_as_threads_do_and_lists_what_failed(store, executor)
+        assert train([WILD, *LONG[:2]], store=store, executor=executor).found == [WILD, *LONG[:2]]
 
 
 @pytest.mark.slow
@@ -49,23 +42,30 @@ def test_a_sweep_survives_the_death_of_its_processes(tmp_path, monkeypatch):
     store = Disk(tmp_path)
     killed = []
 
-    def kill_the_first():
-        while not ids(store.folder):
-            time.sleep(0.01)
+    def kill_the_first() -> None:
         (child,) = [each for each in psutil.Process().children() if "spawn_main" in command(each)]
         child.kill()
         killed.append(child.pid)
 
-    thread = threading.Thread(target=kill_the_first)
-    thread.start()
-    with Local(1) as executor:
+    with once(lambda: bool(ids(store.folder)), kill_the_first), Local(1) as executor:
         outcome = train(LONG, store=store, executor=executor, save_every=0)
-    thread.join()
     assert len(killed) == 1
     assert outcome.trained == LONG
     assert outcome.failed == {}
     for run, whole in zip(LONG, anew(LONG), strict=True):
         assert_same(store.load(run).as_asked(run), whole)
+
+
+def test_the_processes_of_anybodys_pool_will_do_and_those_that_died_are_not_replaced(tmp_path):
+    store = Disk(tmp_path)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as pool:
+        outcome = train([RUN], store=store, executor=pool)
+        assert_same(store.load(RUN), anew([RUN])[0])
+        pool.submit(os._exit, 3).exception()
+        with pytest.raises(BrokenExecutor):
+            train(LONG[:1], store=store, executor=pool)
+    assert (outcome.trained, outcome.failed) == ([RUN], {})
 
 
 def command(process: psutil.Process) -> str:
@@ -101,7 +101,7 @@ def test_no_process_and_no_lock_outlives_a_sweep_and_what_it_trained_is_put_by(t
         stderr=subprocess.DEVNULL,
     )
     runs = [replace(RUN, seed=seed, steps=200_000) for seed in range(2)]
-    while any((standing := store.standing(run)) is None or not standing.taken for run in runs):
+    while not all(is_on_its_way(store, run) for run in runs):
         assert parent.poll() is None
         time.sleep(0.05)
     children = psutil.Process(parent.pid).children(recursive=True)

@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,12 +16,16 @@ import pytest
 from tdlab.executors import Unreachable, named, slurm
 from tdlab.executors.fleet import Died
 from tdlab.executors.slurm import Slurm
-from tdlab.optimisers import SGD
 from tdlab.store import Disk
 from tdlab.sweep import train
+from tests.tdlab.executors.sweeps import (
+    ENDLESS,
+    LONG,
+    assert_trains_as_threads_do_and_lists_what_failed,
+    is_on_its_way,
+    once,
+)
 from tests.tdlab.runs import RUN, anew, assert_same
-
-LONG = [replace(RUN, seed=seed, steps=900 + seed) for seed in range(2)]
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +52,7 @@ def fleet(request, tmp_path, monkeypatch) -> Iterator[Slurm]:
 def test_a_sweep_through_submitit_has_the_bits_of_one_in_threads_and_lists_what_failed(
     tmp_path, fleet
 ):
-    store = Disk(tmp_path / "store")
-    bad = replace(RUN, trained=("W_nowhere",))
-    after = replace(RUN, after=RUN, optimiser=SGD(lr=0.3))
-    outcome = train([after, bad, *LONG], store=store, executor=fleet)
-    assert outcome.trained == [after, *LONG]
-    assert outcome.failed.keys() == {bad}
-    assert "ValueError: trained is" in outcome.failed[bad]
-    for run, whole in zip([after, LONG[0]], anew([after, LONG[0]]), strict=True):
-        assert_same(store.load(run).as_asked(run), whole)
+    assert_trains_as_threads_do_and_lists_what_failed(Disk(tmp_path / "store"), fleet)
     fleet.shutdown()
     assert not list((tmp_path / "slurm").iterdir())  # nothing died, so nothing is kept
 
@@ -67,16 +63,12 @@ def test_a_job_that_dies_is_submitted_again_and_goes_on(tmp_path, fleet):
     killed: list[psutil.Process] = []
 
     def kill() -> None:
-        while (standing := store.standing(LONG[0])) is None or not standing.taken:
-            time.sleep(0.01)
         killed.extend(process for process in psutil.process_iter() if works_for(process, fleet))
         for process in killed:
             process.kill()
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    outcome = train(LONG[:1], store=store, executor=fleet, save_every=0)
-    thread.join()
+    with once(lambda: is_on_its_way(store, LONG[0]), kill):
+        outcome = train(LONG[:1], store=store, executor=fleet, save_every=0)
     assert killed
     assert (outcome.trained, outcome.failed) == (LONG[:1], {})
     assert_same(store.load(LONG[0]), anew(LONG[:1])[0])
@@ -92,21 +84,13 @@ def works_for(process: psutil.Process, fleet: Slurm) -> bool:
 
 @pytest.mark.slow
 def test_a_cancelled_job_puts_by_what_it_trains(tmp_path, fleet):
-    store, endless = Disk(tmp_path / "store"), replace(RUN, steps=10**7)
-
-    def interrupt() -> None:
-        while (standing := store.standing(endless)) is None or not standing.taken:
-            time.sleep(0.01)
-        signal.raise_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        train([endless], store=store, executor=fleet, save_every=0.1)
-    thread.join()
-    with store.locked([endless]) as free:
+    store = Disk(tmp_path / "store")
+    interrupt = partial(signal.raise_signal, signal.SIGINT)
+    with once(lambda: is_on_its_way(store, ENDLESS), interrupt), pytest.raises(KeyboardInterrupt):
+        train([ENDLESS], store=store, executor=fleet, save_every=0.1)
+    with store.locked([ENDLESS]) as free:
         assert free
-    assert store.load(endless).ending.reason == "unfinished"
+    assert store.load(ENDLESS).ending.reason == "unfinished"
 
 
 @pytest.mark.slow

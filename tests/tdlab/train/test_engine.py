@@ -22,6 +22,7 @@ from tdlab.train import engine
 from tdlab.train.engine import COMPILED, Engine
 from tdlab.train.ensemble import MOVING
 from tdlab.train.program import Traced, direct
+from tests.tdlab.train.tensors import assert_same
 
 CPU = torch.device("cpu")
 STEPS = 7
@@ -126,13 +127,6 @@ def way(its: Engine, first: int = 0, steps: int = STEPS) -> list[Tensor]:
     for step in range(first, first + steps):
         passed += [its.step(step), *tree_leaves(its.members)]
     return passed
-
-
-def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
-    assert len(one) == len(other)
-    for left, right in zip(one, other, strict=True):
-        assert left.dtype == right.dtype
-        assert left.equal(right)
 
 
 def directly(runs: Sequence[Run]) -> list[Tensor]:
