@@ -32,10 +32,9 @@ def losses(runs: Sequence[Run], store: Store | None = None) -> pd.DataFrame:
         if standing is None:
             continue
         ending = standing.ending(run)
-        # The step at which a run diverges has a loss, though no update.
-        count = ending.step + (ending.reason == "diverged")
-        values.append(store.losses(run)[:count].double().numpy())
-        about.append({"run": run.id, "ending": ending.reason, **_fields(run)})
+        values.append(store.losses(run)[: ending.losses].double().numpy())
+        fields = configuration.columns(configuration.encoded(run))
+        about.append({"run": run.id, "ending": ending.reason, **fields})
     lengths = [len(each) for each in values]
     # Text as categories: a column of millions of rows has few different ones.
     table = pd.DataFrame(about).convert_dtypes()
@@ -47,7 +46,3 @@ def losses(runs: Sequence[Run], store: Store | None = None) -> pd.DataFrame:
     table["quantity"], table["source"] = "loss", "measured"
     others = [name for name in table if name not in COLUMNS]
     return table.reindex(columns=[*COLUMNS, *others]).astype(COLUMNS)
-
-
-def _fields(run: Run) -> dict[str, object]:
-    return configuration.columns(configuration.encoded(run))

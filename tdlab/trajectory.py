@@ -21,6 +21,11 @@ class Ending(NamedTuple):
     step: int
     reason: str  # "finished", "diverged", "observed", or "unfinished" while it still trains
 
+    @property
+    def losses(self) -> int:
+        """How many losses there are: the step at which a member diverges has one, but no update."""
+        return self.step + (self.reason == "diverged")
+
 
 class Diverged(ArithmeticError):
     """There is nothing to measure, because every run diverged."""

@@ -1,4 +1,4 @@
-"""What a sweep wants of an executor beyond ``concurrent.futures``, and what it has done there."""
+"""What a sweep wants of an executor beyond ``concurrent.futures``."""
 
 from abc import abstractmethod
 from collections import defaultdict
@@ -7,6 +7,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from threading import Event
 from typing import Any
 from uuid import uuid4
+
+from tdlab.machine import cores
 
 _interrupted = defaultdict[str, Event](Event)  # of this process, by the id of a fleet
 
@@ -36,8 +38,9 @@ class Fleet(Executor):
     ) -> "Future[Any]":
         """As :meth:`concurrent.futures.Executor.submit`."""
 
-    def renew(self) -> None:
-        """Replaces processes that died, where nobody else does."""
+    def renew(self) -> bool:
+        """Replaces processes that died, where nobody else does; whether it takes jobs again."""
+        return True
 
     def require_reachable(self) -> None:
         """Raises :class:`Unreachable` where no job will ever come back."""
@@ -45,6 +48,27 @@ class Fleet(Executor):
     @abstractmethod
     def interrupt(self) -> None:
         """Has what is trained put by, and nothing begun any more."""
+
+
+class Borrowed(Fleet):
+    """Anybody's executor, of which no more is known."""
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(cores())
+        self._executor = executor
+
+    def submit(
+        self, function: Callable[..., Any], /, *given: Any, **settings: Any
+    ) -> "Future[Any]":
+        """As :meth:`concurrent.futures.Executor.submit`."""
+        return self._executor.submit(function, *given, **settings)
+
+    def renew(self) -> bool:
+        """Never: its processes are not ours to replace."""
+        return False
+
+    def interrupt(self) -> None:
+        """Nothing: its processes end what they have begun."""
 
 
 def interrupt(fleet: str) -> None:

@@ -34,11 +34,12 @@ class Local(Fleet):
             self._pool = ProcessPoolExecutor(self.workers, spawn, _prepare, (self.id,))
         return self._pool.submit(_call, function, given, settings)
 
-    def renew(self) -> None:
+    def renew(self) -> bool:
         """Gives up a pool of which a process died; the next job starts another."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+        return True
 
     def interrupt(self) -> None:
         """Lets the processes put by what they train, and end."""

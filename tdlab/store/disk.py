@@ -85,12 +85,12 @@ class Disk:
     def losses(self, run: Run) -> Float[Tensor, " step"]:
         """Every training loss that there is of a run, verified, without its parameters."""
 
-        def losses(record: Record | None) -> Tensor:
+        def read(record: Record | None) -> Tensor:
             if record is None:
                 raise KeyError(f"there is no run {run.id} in {self.folder}")
             return _losses(records.folder(self.folder, run.id), record, run)
 
-        return self._of_one_moment(run.id, losses)
+        return self._of_one_moment(run.id, read)
 
     def __getitem__(self, run: str) -> Trained:
         """The trajectory of the run with that id; ``ValueError`` if its classes are gone."""
@@ -144,9 +144,7 @@ class Disk:
         run, folder = result.run, records.folder(self.folder, result.run.id)
         content = Content(result.steps, result.params, result.moment)
         file, tensors = snapshots.written(run.id, content)
-        # The step at which a run diverges has a loss, though no update.
-        count = result.ending.step + (result.ending.reason == "diverged")
-        values = result.loss[:count].double().numpy()
+        values = result.loss[: result.ending.losses].double().numpy()
         rows, table = losses.written(run.id, run.seed, values, origin)
         record = Record(
             id=run.id,
@@ -177,11 +175,17 @@ class Disk:
             Unwritable: where the store may not be written to, or its file system knows no locks.
         """
         of_id = {run.id: run for run in runs}
-        with ExitStack() as held:
+        with self.held(list(of_id)) as mine:
+            yield [of_id[run] for run in mine]
+
+    @contextmanager
+    def held(self, runs: Sequence[str]) -> Iterator[list[str]]:
+        """As :meth:`locked`, of runs that are known by their ids alone."""
+        with ExitStack() as stack:
             with self.writing():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                mine = held.enter_context(locked(self.folder / "locks", list(of_id)))
-            yield [of_id[run] for run in mine]
+                mine = stack.enter_context(locked(self.folder / "locks", runs))
+            yield mine
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -200,7 +204,7 @@ class Disk:
 
     def remove(self, run: str) -> None:
         """Removes a run. Raises ``Unwritable`` where that is forbidden, or somebody trains it."""
-        with self.writing(), locked(self.folder / "locks", [run]) as mine:
+        with self.held([run]) as mine, self.writing():
             if not mine:
                 raise Unwritable(f"run {run} is being trained by another process")
             folder = records.folder(self.folder, run)

@@ -8,7 +8,6 @@ import torch
 from tdlab import records
 from tdlab.files import write_together
 from tdlab.records import RECORD, snapshots
-from tdlab.records.locks import locked
 from tdlab.records.snapshots import Content
 from tdlab.store import Disk
 
@@ -26,10 +25,8 @@ def merge(store: Disk, other: Disk) -> Iterator[tuple[str, str, str]]:
         if wrong := list(other.check([run])):
             yield run, "refused", wrong[0][1]
             continue
-        with store.writing():
-            store.folder.mkdir(parents=True, exist_ok=True)
-            with locked(store.folder / "locks", [run]) as mine:
-                became = _brought(store, other, run) if mine else "locked"
+        with store.held([run]) as mine, store.writing():
+            became = _brought(store, other, run) if mine else "locked"
         why = {
             "differs": "its snapshots are not those that are here",
             "locked": "it is being trained here",

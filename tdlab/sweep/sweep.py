@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tdlab.executors import Unreachable, named
+from tdlab.executors import Borrowed, Fleet, Unreachable, named
 from tdlab.progress import Progress, bar
 from tdlab.records import Damaged, Unwritable
 from tdlab.run import Run
@@ -181,10 +181,11 @@ def _workers(
         return
     assert isinstance(store, Disk), "processes share nothing but a store on disk"
     if isinstance(executor, Executor):
-        yield InProcesses(executor, store, progress)
+        fleet = executor if isinstance(executor, Fleet) else Borrowed(executor)
+        yield InProcesses(fleet, store, progress)
         return
-    with named(executor or os.environ.get("TDLAB_EXECUTOR") or "threads", store.folder) as fleet:
-        yield InProcesses(fleet, store, progress) if fleet else InThreads(store, progress)
+    with named(executor or os.environ.get("TDLAB_EXECUTOR") or "threads", store.folder) as its:
+        yield InProcesses(its, store, progress) if its else InThreads(store, progress)
 
 
 def _with_befores(ready: Lacking, outcome: Outcome) -> Lacking:

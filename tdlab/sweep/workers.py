@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    Executor,
     Future,
     ThreadPoolExecutor,
     as_completed,
@@ -17,8 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from tdlab.executors.fleet import Fleet
-from tdlab.machine import cores
+from tdlab.executors import Fleet
 from tdlab.progress import Progress
 from tdlab.run import Run
 from tdlab.store import Disk, Store
@@ -68,11 +66,11 @@ class InThreads:
 
 
 class InProcesses:
-    """Jobs wherever an executor runs them; all that is known of them stands in the store."""
+    """Jobs wherever a fleet runs them; all that is known of them stands in the store."""
 
-    def __init__(self, executor: Executor, store: Disk, progress: Progress) -> None:
-        self.count = executor.workers if isinstance(executor, Fleet) else cores()
-        self._executor, self._store, self._progress = executor, store, progress
+    def __init__(self, fleet: Fleet, store: Disk, progress: Progress) -> None:
+        self.count = fleet.workers
+        self._fleet, self._store, self._progress = fleet, store, progress
         self._seen: dict[tuple[Run, ...], int] = {}
 
     def done(self, jobs: Sequence[Job]) -> Ends:
@@ -83,15 +81,13 @@ class InProcesses:
             while pending:
                 ended, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
                 self._look([pending[future] for future in ended])
-                if isinstance(self._executor, Fleet):
-                    self._executor.require_reachable()
+                self._fleet.require_reachable()
                 if (began := time.monotonic()) >= next_look:
                     self._look(pending.values())
                     next_look = time.monotonic() + max(_LOOK, 10 * (time.monotonic() - began))
                 died = {future for future in ended if _died(future)}
                 deaths = deaths + 1 if died else 0 if ended else deaths
-                if isinstance(self._executor, Fleet) and 0 < deaths < _DEATHS:
-                    self._executor.renew()
+                if 0 < deaths < _DEATHS and self._fleet.renew():
                     again = [pending.pop(future) for future in list(pending) if _died(future)]
                     pending |= self._submit(again)
                     ended -= died
@@ -100,13 +96,12 @@ class InProcesses:
         except BaseException:  # an interrupt above all
             for future in pending:
                 future.cancel()
-            if isinstance(self._executor, Fleet):
-                self._executor.interrupt()
+            self._fleet.interrupt()
             raise
 
     def _submit(self, jobs: Sequence[Job]) -> dict["Future[tuple[str, ...]]", Job]:
-        fleet = self._executor.id if isinstance(self._executor, Fleet) else ""
-        return {self._executor.submit(do_at, job, self._store.folder, fleet): job for job in jobs}
+        folder, fleet = self._store.folder, self._fleet
+        return {fleet.submit(do_at, job, folder, fleet.id): job for job in jobs}
 
     def _look(self, jobs: Iterable[Job]) -> None:
         """Moves the line on by what these jobs have put by since the last look."""

@@ -208,9 +208,7 @@ class Training:
                     RuntimeWarning,
                     stacklevel=3,
                 )
-            # The step of which a member diverges has a loss; where one was stopped there is none.
-            diverged = self.endings[member].reason == "diverged"
-            self.loss[member, ended + diverged :] = math.nan
+            self.loss[member, self.endings[member].losses :] = math.nan
 
 
 def _progress_of(training: Training, shared: Progress | None) -> AbstractContextManager[Progress]:
