@@ -17,7 +17,7 @@ from torch import Tensor
 
 from synthetic_tasks.threefry import fold, normals
 from synthetic_tasks.value import require_choice, require_count, value
-from tdlab.models.clamp import clamped
+from tdlab.models.clamp import clamped, of_each_layer
 from tdlab.models.kernels import KERNELS, concatenated, of_heads
 from tdlab.models.model import Params
 from tdlab.models.normalization import standardized
@@ -110,12 +110,12 @@ class SequenceClassifier:
             )
         x = prompt @ params["E"] + params["P"]
         attention = []
-        for layer in range(self.layers):
+        for layer, held in enumerate(of_each_layer(clamp, self.layers)):
             its = {name: leaf[layer] for name, leaf in params.items() if name not in _ENDS}
             seen = standardized(x)
             heads = {name: of_heads(seen, its[name]) for name in ("W_Q", "W_K", "W_V")}
             own = KERNELS[self.kernel](heads["W_Q"], heads["W_K"], mask)
-            attention.append(clamped(own, clamp, layer))
+            attention.append(clamped(own, held))
             x = x + concatenated(attention[-1] @ heads["W_V"], its["W_O"])
             seen = standardized(x)
             x = x + (seen @ its["W_1"] + its["b_1"]).relu() @ its["W_2"] + its["b_2"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from synthetic_tasks.threefry import fold, normals
 from synthetic_tasks.value import Varying, require_between, require_choice, require_count, value
 from tdlab.models.activations import GELU, Activation
-from tdlab.models.clamp import clamped
+from tdlab.models.clamp import clamped, of_each_layer
 from tdlab.models.kernels import concatenated, of_heads, softmax
 from tdlab.models.model import Params
 from tdlab.models.normalization import standardized
@@ -52,7 +52,8 @@ class Transformer:
 
     Weights start at N(0, xi^2), biases at 0, gains at 1; what writes into the residual stream
     (``W_O``, ``W_2``) is divided by the root of twice the number of layers, all as in GPT-2. Each
-    leaf of the layers has a leading layer axis.
+    leaf of the layers has a leading layer axis. (``b_K`` is there as in GPT-2, but moves nothing:
+    it adds the same to all scores of a query. Its gradient is rounding alone.)
 
     Raises:
         ValueError: for numbers out of range, unknown choices, and heads that do not divide the
@@ -133,7 +134,7 @@ class Transformer:
         if self.normalization == "before":
             leaves |= {"gain": torch.ones(self.width), "shift": torch.zeros(self.width)}
         if self.activation.start:
-            leaves["phi"] = torch.tensor([self.activation.start] * self.layers)
+            leaves["phi"] = torch.tensor([self.activation.start] * self.layers, dtype=torch.float64)
         return leaves
 
     def init(self, key: Int[Tensor, " 2"]) -> Params:
@@ -169,11 +170,11 @@ class Transformer:
         x = prompt @ params["E"] + params["e"] + self._positions(params, prompt)
         sees = self.sees(mask)
         attention, neurons, residual = [], [], []
-        for layer in range(self.layers):
+        for layer, held in enumerate(of_each_layer(clamp, self.layers)):
             its = {name: leaf[layer] for name, leaf in params.items() if name not in _ENDS}
             before = self._before(its, "1", x)
             q, k, v = (of_heads(before, its[f"W_{name}"]) + its[f"b_{name}"] for name in "QKV")
-            attention.append(clamped(softmax(q, k, sees), clamp, layer))
+            attention.append(clamped(softmax(q, k, sees), held))
             read = concatenated(attention[-1] @ v, its["W_O"]) + its["b_O"]
             x = self._after(its, "1", x + read)
             pre = self._before(its, "2", x) @ its["W_1"] + its["b_1"]

@@ -76,6 +76,15 @@ def test_a_clamp_of_another_shape_is_refused():
         clamped(own, own[:3])
 
 
+@pytest.mark.parametrize("model", MODELS[-2:], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("layers", [1, 4])
+def test_a_clamp_of_another_number_of_layers_is_refused(model, layers):
+    own = traced(model).attention
+    words = f"the clamp holds {layers} layers, but the model has {model.layers}"
+    with pytest.raises(ValueError, match=words):
+        traced(model, own[:1].expand(layers, *own.shape[1:]))
+
+
 def test_one_head_is_held_and_the_later_layers_follow():
     model = MODELS[-1]
     own = traced(model)

@@ -232,6 +232,11 @@ def test_it_starts_as_gpt2_does():
     assert all((params[name] == 0).all() for name in ("b_Q", "b_O", "b_1", "shift", "u", "e"))
 
 
+def test_every_layer_starts_with_the_coefficients_of_its_activation_in_float64():
+    params = replace(SHAPE, activation=PolyNorm()).init(stream(3, "init"))
+    assert params["phi"].tolist() == [[0, 1 / 3, 1 / 3, 1 / 3]] * 3
+
+
 @pytest.mark.parametrize("normalization", ["before", "after", "none"])
 @pytest.mark.parametrize("activation", [GELU(), PolyReLU(), PolyNorm()])
 def test_every_parameter_moves_but_the_keys_bias(normalization, activation, generator):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synthetic_tasks import FullBatch, InContextClassification, OutOfDomain, TokenRegression, sample
 from synthetic_tasks.threefry import stream
-from tdlab.models import KernelLayer, OneLayer, Params
+from tdlab.models import KernelLayer, OneLayer, Params, PolyNorm, Transformer
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
 from tdlab.schedule import At, Every
@@ -70,14 +70,21 @@ def checksum(leaf: Tensor) -> float:
     return float((leaf.flatten() * torch.arange(leaf.numel()).cos()).sum())
 
 
+def first_step(run: Run) -> tuple[float, dict[str, float]]:
+    """The first loss of a run of SGD, and a checksum of each gradient."""
+    assert isinstance(run.optimiser, SGD)
+    training, (before, after) = fit([replace(run, steps=1, snapshots=At(at=(0, 1)))])
+    steps = {name: (before.params[name] - after.params[name])[0] for name in run.moving}
+    gradient = {name: checksum(step) / run.optimiser.lr for name, step in steps.items()}
+    return training.loss[0, 0].item(), gradient
+
+
 def test_the_first_step_of_the_default_run_is_what_it_was():
     """Raise the revision of what changed its meaning, then write the new numbers here."""
-    default = Run(task=InContextClassification(), model=OneLayer())
-    run = replace(default, dtype="float64", steps=1, snapshots=At(at=(0, 1)))
-    training, (before, after) = fit([run])
-    gradient = {name: (before.params[name] - after.params[name])[0] / 0.1 for name in run.moving}
-    assert training.loss[0, 0].item() == pytest.approx(0.9994835892529162, rel=1e-6)
-    assert {name: checksum(leaf) for name, leaf in gradient.items()} == pytest.approx(
+    run = Run(task=InContextClassification(), model=OneLayer(), dtype="float64")
+    loss, gradient = first_step(run)
+    assert loss == pytest.approx(0.9994835892529162, rel=1e-6)
+    assert gradient == pytest.approx(
         {
             "W_Q": -0.0006549088071099688,
             "W_K": -0.0013209551396225596,
@@ -88,8 +95,28 @@ def test_the_first_step_of_the_default_run_is_what_it_was():
     )
     batch = sample(run.task, seed=0, size=100, name="train", dtype=torch.float64)
     assert checksum(batch.prompt) == pytest.approx(12.269687669823362, rel=1e-6)
-    single, _ = fit([replace(run, dtype="float32")])
-    assert single.loss[0, 0].item() == pytest.approx(0.9994835892529162, abs=1e-6)
+    single, _ = first_step(replace(run, dtype="float32"))
+    assert single == pytest.approx(0.9994835892529162, abs=1e-6)
+
+
+def test_the_first_step_of_a_transformer_is_what_it_was():
+    """As above. Wide initialization, so that every gradient is well above rounding."""
+    model = Transformer(hidden=32, activation=PolyNorm(), xi=0.3)
+    loss, gradient = first_step(
+        Run(task=InContextClassification(), model=model, batch=12, dtype="float64")
+    )
+    assert loss == pytest.approx(1.7157856239347948, rel=1e-6)
+    was = {
+        "E": 1.3463375384679548,
+        "P": -0.16064068177938157,
+        "W_Q": 1.849628297102989,
+        "W_O": -7.752208584122948,
+        "gain_1": -1.8104862420903192,
+        "W_1": 0.21535256868823463,
+        "phi": 0.011873261207229075,
+        "U": -0.7736572520269821,
+    }
+    assert {name: gradient[name] for name in was} == pytest.approx(was, rel=1e-6)
 
 
 @pytest.mark.parametrize("trained", [("W_O",), ("W_V", "W_K"), ("a",)])
