@@ -43,6 +43,7 @@ bench: $(INSTALLED)
 	@$(BIN)/tdlab bench
 	@$(BIN)/python tests/benchmarks/inference.py
 	@$(BIN)/python tests/benchmarks/kernels.py
+	@$(BIN)/python tests/benchmarks/transformer.py
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check

@@ -1,8 +1,8 @@
 """What a task is: a world that one member keeps for life, and a pure map from uniforms to batches.
 
-Axes, here and everywhere: b prompt, n token, l context example, d feature, y output, h head,
-m neuron, j pattern, t task, u uniform; a leading member axis and a step axis are added by the
-callers.
+Axes, here and everywhere: b prompt, n token, q token that asks, l context example, d feature,
+y output, h head, m neuron, j pattern, t task, u uniform; a leading member axis and a step axis are
+added by the callers.
 """
 
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable

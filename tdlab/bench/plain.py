@@ -17,7 +17,6 @@ def in_context(steps: int) -> Tensor:
     """The default in-context run: 60-dimensional tokens, 20 examples, batch 100, 64 neurons."""
     chance = torch.Generator()
     patterns = 3 * torch.linalg.qr(torch.randn(30, 30, generator=chance))[0]
-    relevant, irrelevant = patterns[:6], patterns[6:]
     q = normalize(torch.randn(30, generator=chance), dim=0)
     blind = torch.diag(torch.tensor([0.2] * 30 + [0.0] * 30))
     W_Q, W_K = blind.clone().requires_grad_(), blind.clone().requires_grad_()
@@ -27,31 +26,36 @@ def in_context(steps: int) -> Tensor:
     optimiser = torch.optim.SGD([W_Q, W_K, W_V, W_O], lr=0.1)
     loss = a.new_zeros(())
     for _ in range(steps):
-        first = torch.randint(6, (100, 1), generator=chance)
-        second = (first + 1) % 6
-        positive = torch.rand(100, 1, generator=chance) < 0.5
-        u = torch.rand(100, 20, generator=chance)
-        other = torch.randint(4, (100, 20), generator=chance)
-        other = other + (other >= torch.minimum(first, second))
-        other = other + (other >= torch.maximum(first, second))
-        example = torch.where(u < 0.4, first, torch.where(u < 0.8, second, other))
-        label = torch.where(u < 0.8, u < 0.4, torch.rand(100, 20, generator=chance) < 0.5)
-        pattern = torch.cat([example, torch.where(positive, first, second)], dim=1)
-        k = torch.randint(24, (100, 21), generator=chance)
-        kappa = torch.rand(100, 21, 1, generator=chance) - 0.5
-        x = relevant[pattern] + kappa * irrelevant[k]
-        y = torch.cat([2.0 * label - 1, torch.zeros(100, 1)], dim=1)[..., None] * q
-        prompt = torch.cat([x, y], dim=-1)
+        prompt, target = in_context_batch(chance, patterns, q)
         context, query = prompt[:, :-1], prompt[:, -1]
         wanted = query @ W_Q.T @ W_K
         attention = torch.einsum("b l d, b d -> b l", context, wanted).softmax(-1)
         read = torch.einsum("b l, b l d -> b d", attention, context)
         output = torch.relu(read @ W_V.T @ W_O.T) @ a
         optimiser.zero_grad()
-        loss = (1 - (2.0 * positive[:, 0] - 1) * output).clamp(min=0).mean()
+        loss = (1 - target * output).clamp(min=0).mean()
         loss.backward()
         optimiser.step()
     return loss.detach()
+
+
+def in_context_batch(chance: torch.Generator, patterns: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """100 prompts and their targets."""
+    first = torch.randint(6, (100, 1), generator=chance)
+    second = (first + 1) % 6
+    positive = torch.rand(100, 1, generator=chance) < 0.5
+    u = torch.rand(100, 20, generator=chance)
+    other = torch.randint(4, (100, 20), generator=chance)
+    other = other + (other >= torch.minimum(first, second))
+    other = other + (other >= torch.maximum(first, second))
+    example = torch.where(u < 0.4, first, torch.where(u < 0.8, second, other))
+    label = torch.where(u < 0.8, u < 0.4, torch.rand(100, 20, generator=chance) < 0.5)
+    pattern = torch.cat([example, torch.where(positive, first, second)], dim=1)
+    k = torch.randint(24, (100, 21), generator=chance)
+    kappa = torch.rand(100, 21, 1, generator=chance) - 0.5
+    x = patterns[:6][pattern] + kappa * patterns[6:][k]
+    y = torch.cat([2.0 * label - 1, torch.zeros(100, 1)], dim=1)[..., None] * q
+    return torch.cat([x, y], dim=-1), 2.0 * positive[:, 0] - 1
 
 
 def chain_of_thought(steps: int) -> Tensor:

@@ -169,26 +169,43 @@ class Transformer:
         """
         x = prompt @ params["E"] + params["e"] + self._positions(params, prompt)
         sees = self.sees(mask)
-        attention, neurons, residual = [], [], []
-        for layer, held in enumerate(of_each_layer(clamp, self.layers)):
+        clamps = of_each_layer(clamp, self.layers)
+        passed = []
+        for layer, held in enumerate(clamps):
             its = {name: leaf[layer] for name, leaf in params.items() if name not in _ENDS}
-            before = self._before(its, "1", x)
-            q, k, v = (of_heads(before, its[f"W_{name}"]) + its[f"b_{name}"] for name in "QKV")
-            attention.append(clamped(softmax(q, k, sees), held))
-            read = concatenated(attention[-1] @ v, its["W_O"]) + its["b_O"]
-            x = self._after(its, "1", x + read)
-            pre = self._before(its, "2", x) @ its["W_1"] + its["b_1"]
-            neurons.append(self.activation(pre, its.get("phi", pre.new_empty(0))))
-            x = self._after(its, "2", x + neurons[-1] @ its["W_2"] + its["b_2"])
-            residual.append(x)
-        answer = self._before(params, "", x if self.answers == "every token" else x[-1])
-        output = answer @ params["U"] + params["u"]
+            entering = x
+            passed.append(self._layer(its, entering, entering, sees, held))
+            x = passed[-1].residual
+        if self.answers == "query":
+            # Once more, at the query alone: training then drops what other tokens make of the last
+            # layer, a quarter of a step of three layers.
+            held = clamps[-1] if clamps[-1] is None else clamps[-1][:, -1:]
+            x = self._layer(its, entering, entering[-1:], sees[-1:], held).residual[0]
+        output = self._before(params, "", x) @ params["U"] + params["u"]
         return Trace(
             output[..., 0] if self.outputs is None else output,
-            torch.stack(attention),
-            torch.stack(neurons),
-            torch.stack(residual),
+            *(torch.stack(each) for each in zip(*passed, strict=True)),
         )
+
+    def _layer(
+        self,
+        its: Params,
+        tokens: Float[Tensor, "n d"],
+        asking: Float[Tensor, "q d"],
+        sees: Bool[Tensor, "q n"],
+        clamp: Float[Tensor, "h q n"] | None,
+    ) -> "_Layer":
+        """What one layer makes of the tokens that ask."""
+        before = self._before(its, "1", tokens)
+        k, v = (of_heads(before, its[f"W_{name}"]) + its[f"b_{name}"] for name in "KV")
+        q = of_heads(self._before(its, "1", asking), its["W_Q"]) + its["b_Q"]
+        attention = clamped(softmax(q, k, sees), clamp)
+        read = concatenated(attention @ v, its["W_O"]) + its["b_O"]
+        x = self._after(its, "1", asking + read)
+        pre = self._before(its, "2", x) @ its["W_1"] + its["b_1"]
+        neurons = self.activation(pre, its.get("phi", pre.new_empty(0)))
+        x = self._after(its, "2", x + neurons @ its["W_2"] + its["b_2"])
+        return _Layer(attention, neurons, x)
 
     def _positions(self, params: Params, prompt: Float[Tensor, "n t"]) -> Float[Tensor, "..."]:
         if self.positions == "none":
@@ -206,6 +223,14 @@ class Transformer:
 
     def _after(self, params: Params, which: str, x: Float[Tensor, "*n d"]) -> Float[Tensor, "..."]:
         return _scaled(params, which, x) if self.normalization == "after" else x
+
+
+class _Layer(NamedTuple):
+    """What one layer makes of the tokens that ask."""
+
+    attention: Float[Tensor, "h q n"]
+    neurons: Float[Tensor, "q m"]
+    residual: Float[Tensor, "q d"]
 
 
 _ENDS = ("E", "e", "P", "U", "u", "gain", "shift")

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.func import grad
 from torch.nn.functional import layer_norm
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2Model
 
 from synthetic_tasks import (
@@ -30,6 +32,7 @@ from synthetic_tasks.transitions import noiseless
 from tdlab.models import GELU, PolyNorm, PolyReLU, ReLU, SiLU, Transformer, over_prompts
 from tdlab.optimisers import Adam
 from tdlab.run import Run
+from tdlab.train.program import Traced
 from tests.tdlab.members import assert_same, fit, member
 
 SHAPE = Transformer(
@@ -155,6 +158,42 @@ def test_it_equals_the_encoder_of_torch_where_tokens_attend_to_all(normalization
     torch.testing.assert_close(
         trace.output, last[-1] @ params["U"] + params["u"], rtol=0, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("normalization", ["before", "after", "none"])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_the_query_answers_is_what_the_trace_shows_of_the_last_layer(
+    normalization, held, generator
+):
+    model = replace(SHAPE, normalization=normalization)
+    params, prompt = generic(model, generator, 0.3), normal(generator, 5, 3)
+    clamp = normal(generator, 3, 2, 5, 5).softmax(-1) if held else None
+    trace = model.forward(params, prompt, EVERYTHING, clamp)
+    every = replace(model, answers="every token").forward(params, prompt, EVERYTHING, clamp)
+    torch.testing.assert_close(trace.output, every.output[-1], rtol=0, atol=1e-12)
+    for ours, expected in zip(trace[1:], every[1:], strict=True):
+        assert ours.equal(expected)
+
+
+def products(layers: int, answers: str) -> int:
+    """Multiplications and additions of a traced step, forwards and backwards."""
+    model = replace(SHAPE, layers=layers, answers=answers, width=64, hidden=256)
+    params, prompt = model.init(stream(0, "init")), torch.ones(5, 3, dtype=torch.float64)
+
+    def loss(its):
+        return model.forward(its, prompt, EVERYTHING).output.sum()
+
+    step = Traced(grad(loss), params)
+    with FlopCounterMode(display=False) as counted:
+        step(list(params.values()))
+    return counted.get_total_flops()
+
+
+def test_training_computes_of_the_last_layer_what_the_query_needs():
+    """Of all tokens the keys and the values: a sixth of what each makes of a layer."""
+    layer = products(2, "every token") - products(1, "every token")
+    saved = products(2, "every token") - products(2, "query")
+    assert saved / layer == pytest.approx(5 / 6 * 4 / 5, rel=0.05)  # of four tokens among five
 
 
 def test_without_normalization_and_positions_it_is_the_plain_sum_of_its_parts(generator):
