@@ -18,7 +18,7 @@ help:
 	@echo "make clean    remove what the targets above have made, .venv included"
 
 report: $(INSTALLED)
-	@$(BIN)/tdlab report --preset quick
+	@$(BIN)/tdlab report --preset quick --timeout 600
 
 paper: $(INSTALLED)
 	@$(BIN)/tdlab report --preset paper

@@ -225,7 +225,7 @@ def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add_pairs("-p", dest="parameters", metavar=("NAME", "VALUE"), help="a parameter")
     add_pairs("--grid", metavar=("NAME", "V1,V2"), help="one page for each of these values")
     option("--out", type=Path, default=Path("reports"), metavar="DIR", help="default: reports")
-    option("--timeout", type=float, default=600.0, metavar="S", help="for one cell; default: 600")
+    option("--timeout", type=float, default=3600.0, metavar="S", help="for one cell; default: 3600")
     option("--anew", action="store_true", help="execute pages that are unchanged as well")
     report_.set_defaults(command=report)
 

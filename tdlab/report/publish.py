@@ -21,7 +21,7 @@ _finding = ["claim", "statement", "quantity", "prediction", "measurement", "low"
 
 
 def run(
-    pages: Sequence[Page], out: Path, *, timeout: float = 600.0, anew: bool = False
+    pages: Sequence[Page], out: Path, *, timeout: float = 3600.0, anew: bool = False
 ) -> list[str]:
     """Execute the pages into ``out``, one after the other, and then join those of each grid.
 
