@@ -49,7 +49,7 @@ IMPORTS = {
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run trajectory"
     " train sweep probes baselines statistics results",
     "claims": "synthetic_tasks studies theory statistics results files",
-    "figures": "results",
+    "figures": "results statistics",
     "explore": "results figures sweep run probes",
     "notebook": "synthetic_tasks studies claims figures results sweep probes",
     "grid": "synthetic_tasks run",

@@ -1,7 +1,8 @@
 """What both papers say of their 3-layer, 2-head GPT-2: every layer does what the one layer does.
 
 A number that a rule needs and the papers do not give is that of the claims on one layer. The rules
-were fixed before measuring.
+were fixed before measuring but for one: a layer's highest head after training was compared with the
+same head before it, which the choice alone makes rise. Now highest is compared with highest.
 """
 
 import numpy as np
@@ -15,22 +16,25 @@ from tdlab.statistics import error_interval, mean_interval
 from tdlab.studies.multilayer import Setting
 from tdlab.studies.multilayer.setting import CHAIN, IN_CONTEXT, TRAINED
 
+FITTED = 0.01  # (ours) zero-one error on training tasks of a model that has learned them
+
 
 def _in_context(
     setting: Setting, dynamics: pd.DataFrame, generalization: pd.DataFrame
 ) -> list[Finding]:
     unseen = select(dynamics, kind=IN_CONTEXT, tasks="unseen", quantity="concentration")
     found = [_rise(unseen, layer) for layer in range(1, setting.layers + 1)]
-    for count in TRAINED:
-        error = select(generalization, trained=count, tasks="unseen", quantity="error")
-        found.append(
-            at_most(
-                f"zero-one error on unseen tasks, trained on {count} of 30",
-                error_interval(by_seed(error).to_numpy(), setting.prompts),
-                li2024.ERROR,
-                f"O(eps), here <= {li2024.ERROR:g}",
+    for tasks, limit, name in (("trained", FITTED, "fits"), ("unseen", li2024.ERROR, "O(eps)")):
+        for count in TRAINED:
+            error = select(generalization, trained=count, tasks=tasks, quantity="error")
+            found.append(
+                at_most(
+                    f"zero-one error on {tasks} tasks, trained on {count} of 30",
+                    error_interval(by_seed(error).to_numpy(), setting.prompts),
+                    limit,
+                    f"{name}, here <= {limit:g}",
+                )
             )
-        )
     return found
 
 
@@ -38,9 +42,10 @@ in_context = Claim(
     id="icl.multilayer",
     statement="In a 3-layer, 2-head GPT-2 attention concentrates in every layer; it generalizes.",
     source=li2024.SOURCE,
-    rule="95 % intervals over seeds: in each layer, the concentration of the head that ends "
-    "highest less what it was before training, above 0; zero-one error on unseen tasks at most "
-    f"{li2024.ERROR:g} (ours) for every number of training tasks",
+    rule="95 % intervals over seeds: in each layer, the concentration of the highest head after "
+    "training less that of the highest before, above 0; for every number of training tasks, "
+    f"zero-one error on trained tasks at most {FITTED:g} (ours) and on unseen ones at most "
+    f"{li2024.ERROR:g} (ours)",
     needs=("setting", "dynamics", "generalization"),
     judge=_in_context,
 )
@@ -67,8 +72,8 @@ chain_of_thought = Claim(
     statement="In a 3-layer, 2-head GPT-2 every layer has a head that attends to step and pattern.",
     source=li2025.SOURCE,
     rule="95 % intervals over seeds: in each layer, the mass on columns of the query's step and "
-    "pattern of the head that ends highest less what it was before training, above 0; and at least "
-    f"{li2025.FOCUS:g} (ours) at the end",
+    "pattern of the highest head after training less that of the highest before, above 0; and at "
+    f"least {li2025.FOCUS:g} (ours) at the end",
     needs=("setting", "dynamics"),
     judge=_chain,
 )
@@ -83,13 +88,10 @@ def _rise(concentration: pd.DataFrame, layer: int) -> Finding:
 
 
 def _best(concentration: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """Of the head that ends highest, for each seed: where it started and where it ends."""
+    """For each seed, the concentration of the highest head before and after training."""
     rows = select(concentration, source="measured", layer=layer)
     ends = {"start": rows.step.min(), "end": rows.step.max()}
-    heads = pd.DataFrame(
-        {
-            name: select(rows, step=step).set_index(["seed", "head"]).value
-            for name, step in ends.items()
-        }
+    # Chosen anew at both ends: a head that is chosen at one of them alone differs by the choice.
+    return pd.DataFrame(
+        {name: select(rows, step=step).groupby("seed").value.max() for name, step in ends.items()}
     )
-    return heads.loc[heads.end.groupby("seed").idxmax()].droplevel("head")

@@ -6,7 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tdlab.figures.style import PALETTE, THEORY, curves, drawing, grid, legend, means, select
+from tdlab.figures.style import (
+    PALETTE,
+    THEORY,
+    curves,
+    drawing,
+    grid,
+    legend,
+    means,
+    select,
+    student,
+)
 
 _MASS = {
     "in context": "mass on examples of\nthe query's pattern",
@@ -85,7 +95,7 @@ def heads(table: pd.DataFrame) -> Figure:
         )
         look = {"palette": [PALETTE[3], PALETTE[0]], "dodge": 0.35, "linestyle": "none"}
         sns.pointplot(
-            each, x="head", y="value", hue="intervention", errorbar=("se", 1.96), ax=ax, **look
+            each, x="head", y="value", hue="intervention", errorbar=student, ax=ax, **look
         )
         ax.get_legend().remove()
         whole = rows[rows.intervention == "none"].value.mean()
@@ -114,7 +124,7 @@ def neurons(table: pd.DataFrame) -> Figure:
 
 @drawing
 def variants(table: pd.DataFrame) -> Figure:
-    """Concentration after training of every seed's heads, by layer, with one thing changed."""
+    """Concentration of each seed's highest head after training, by layer, one thing changed."""
     names = list(dict.fromkeys(table.variant))
     layers = sorted(table.layer.dropna().unique())
     shape = {"width": 3.4 * len(layers), "height": 0.5 * len(names) + 1.3}
@@ -122,11 +132,11 @@ def variants(table: pd.DataFrame) -> Figure:
     rows = select(table, quantity="concentration")
     for ax, layer in zip(axes, layers, strict=True):
         its = rows[rows.layer == layer]
-        best = its[its.when == "after"].groupby(["variant", "seed"]).value.max().reset_index()
+        best = its.groupby(["variant", "when", "seed"]).value.max().reset_index()
+        after, before = (best[best.when == when] for when in ("after", "before"))
         look = {"order": names, "size": 4.5, "jitter": 0.12, "legend": False}
-        sns.stripplot(best, x="value", y="variant", color=PALETTE[0], ax=ax, **look)
-        before = its[its.when == "before"].groupby("variant").value.mean()
-        _ticks(ax, before, names)
+        sns.stripplot(after, x="value", y="variant", color=PALETTE[0], ax=ax, **look)
+        _ticks(ax, before.groupby("variant").value.mean(), names)
         ax.set(title=f"layer {layer:g}", xlim=(0, 1.02), ylabel="")
         ax.set(xlabel="mass on the right columns,\nhighest head of each seed")
     error = select(table, quantity="error", when="after").groupby("variant").value.mean()

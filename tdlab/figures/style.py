@@ -1,10 +1,11 @@
 """The one style of all figures, and what they are drawn with.
 
 Solid: the median over seeds; band: 10 to 90 % of them; dashed: the theory. Figures compute nothing
-but quantiles (and the means of numbers that are means of few prompts), and the same thing has the
-same colour everywhere.
+but quantiles (and the means of numbers that are means of few prompts, with their intervals), and
+the same thing has the same colour everywhere.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from io import BytesIO
@@ -16,6 +17,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from tdlab.statistics import mean_interval
 
 PALETTE = sns.color_palette("colorblind")
 THEORY: dict[str, Any] = {"color": "0.15", "linestyle": (0, (5, 3)), "linewidth": 1.6}
@@ -122,7 +125,16 @@ def curves(
 
 def means(ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str]) -> None:
     """The mean over seeds and its 95 % interval: for means of few prompts a seed."""
-    _lines(ax, rows, x, hue, order, COLOURS, errorbar=("se", 1.96), err_style="bars", marker="o")
+    look = {"errorbar": student, "err_style": "bars", "marker": "o"}
+    _lines(ax, rows, x, hue, order, COLOURS, **look)
+
+
+def student(values: pd.Series) -> tuple[float, float]:
+    """The ends of Student's 95 % interval, as an error bar; none of a single seed."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    _, low, high = mean_interval(values.to_numpy(dtype=np.float64))
+    return low, high
 
 
 def legend(figure: Figure, ax: Axes | None, *, theory: str | None = None, columns: int = 5) -> None:

@@ -1,6 +1,7 @@
 """The claims on several layers, on planted tables whose verdicts are known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,10 @@ LAYERS = (1, 2, 3)
 
 
 def dynamics(ends=(END, END, END), spread=S, lower=0.2, chain=None, **_) -> pd.DataFrame:
-    """Each seed's second head ends highest where its noise is above 0, its first elsewhere."""
+    """Each seed's second head ends highest where its noise is above 0, its first elsewhere.
+
+    The first begins highest in all of them.
+    """
     parts = []
     for kind in KINDS:
         tops = ends if kind == IN_CONTEXT or chain is None else chain
@@ -57,7 +61,7 @@ def dynamics(ends=(END, END, END), spread=S, lower=0.2, chain=None, **_) -> pd.D
                         "layer": layer,
                         "head": head,
                     }
-                    start = START + spread * NOISE
+                    start = START + spread * NOISE - (0.06 if head == 2 else 0.0)
                     parts += [
                         rows("concentration", start + off, step=0, **at),
                         rows("concentration", 0.99, step=7, **at),
@@ -68,10 +72,10 @@ def dynamics(ends=(END, END, END), spread=S, lower=0.2, chain=None, **_) -> pd.D
     return frame(*parts)
 
 
-def generalization(errors=(0.001, 0.001, 0.001), **_) -> pd.DataFrame:
+def generalization(errors=(0.001,) * 3, fit=(0.002,) * 3, **_) -> pd.DataFrame:
     parts = []
-    for trained, error in zip(TRAINED, errors, strict=True):
-        for tasks, value in (("trained", 0.3), ("unseen", error), ("unseen by all", 0.4)):
+    for trained, error, its in zip(TRAINED, errors, fit, strict=True):
+        for tasks, value in (("trained", its), ("unseen", error), ("unseen by all", 0.4)):
             parts.append(rows("error", value, step=LATER, trained=trained, tasks=tasks))
             parts.append(rows("loss", 0.7, step=LATER, trained=trained, tasks=tasks))
         at = {"step": LATER, "trained": trained, "tasks": "unseen"}
@@ -86,7 +90,7 @@ CLAIMS = each_of(multilayer.CLAIMS)
 
 @CLAIMS
 def test_where_every_layer_concentrates_and_it_generalizes_the_claims_agree(claim):
-    assert_agrees(claim, measured(claim), 6)
+    assert_agrees(claim, measured(claim), 9 if claim is multilayer.in_context else 6)
 
 
 def test_each_layer_is_judged_by_itself():
@@ -101,17 +105,31 @@ def test_a_head_that_ends_lower_than_it_began_is_no_rise():
 
 
 def test_the_error_is_judged_for_every_number_of_training_tasks():
-    found = verdicts(multilayer.in_context, errors=(0.0, 0.0049, 0.2))
-    assert found[3:] == [A, U, D]
+    found = verdicts(multilayer.in_context, errors=(0.0, 0.0049, 0.2), fit=(0.02, 0.0, 0.0099))
+    assert found[3:] == [D, A, U, A, U, D]
 
 
-def test_what_is_measured_is_the_head_that_ends_highest_in_each_seed():
+def test_what_is_measured_is_the_highest_head_of_each_seed_at_both_ends():
     found = multilayer.in_context.findings(measured(multilayer.in_context))
     rise = student(END + S * OTHER - START - S * NOISE)
-    error = error_interval(np.full(8, 0.001), SETTING.prompts)
-    assert_planted(found, [rise] * 3 + [tuple(error)] * 3, rel=1e-9)
+    fit, error = (tuple(error_interval(np.full(8, x), SETTING.prompts)) for x in (0.002, 0.001))
+    assert_planted(found, [rise] * 3 + [fit] * 3 + [error] * 3, rel=1e-9)
     found = multilayer.chain_of_thought.findings(measured(multilayer.chain_of_thought))
     assert_planted(found, [rise] * 3 + [student(END + S * OTHER)] * 3, rel=1e-9)
+
+
+def test_heads_that_no_training_has_changed_rise_as_rarely_as_the_interval_says():
+    """Where both ends are drawn alike, choosing a head must not make it rise."""
+    generator, agreed, worlds = np.random.default_rng(5), 0, 70
+    for _ in range(worlds):
+        table = measured(multilayer.chain_of_thought).dynamics
+        table.value = 0.5 + 0.1 * generator.normal(size=len(table))
+        found = multilayer.chain_of_thought.findings(
+            SimpleNamespace(setting=SETTING, dynamics=table)
+        )
+        agreed += sum(finding.verdict == A for finding in found[:3])
+    expected = 0.025 * 3 * worlds
+    assert abs(agreed - expected) < 4 * np.sqrt(expected)
 
 
 @CLAIMS
@@ -142,6 +160,7 @@ def test_what_is_missing_is_said(claim, name, lacking):
 
 
 def test_rules_say_the_constants_that_they_use():
-    assert f"{li2024.ERROR:g} (ours)" in multilayer.in_context.rule
+    for number in (li2024.ERROR, multilayer.FITTED):
+        assert f"{number:g} (ours)" in multilayer.in_context.rule
     assert f"{FOCUS:g} (ours)" in multilayer.chain_of_thought.rule
     assert overall(multilayer.in_context.findings(measured(multilayer.in_context))) == A

@@ -23,6 +23,11 @@ def number(*place: int) -> float:
     return 0.05 + sum(at * 0.1 / 7**level for level, at in enumerate(place))
 
 
+T_2 = 4.30265272974946  # 97.5 % of Student's distribution with two degrees of freedom
+# Student's interval of the mean of numbers that are 1 at the median.
+BAR = FACTORS.mean() + np.array([-1, 1]) * T_2 * FACTORS.std(ddof=1) / 3**0.5
+
+
 def of_seeds(values: Any) -> np.ndarray:
     return np.multiply.outer(FACTORS, np.asarray(values))
 
@@ -145,6 +150,8 @@ def test_generalization_has_the_mean_error_by_the_number_of_training_tasks():
     mean = FACTORS.mean()
     for t, line in enumerate(lines(ax)[:3]):
         assert line == near([(x, mean * number(1, t, c)) for c, x in enumerate((6, 12, 24))])
+        ends = [bar[:, 1] for bar in ax.collections[t].get_segments()]
+        assert np.array(ends) == near([BAR * number(1, t, c) for c in range(3)])
     named = ["trained tasks", "unseen tasks", "the 6 tasks that no set has"]
     assert list(legend(figure))[:3] == named
 
@@ -166,8 +173,11 @@ def test_heads_are_in_the_order_of_layers_beside_the_whole_model():
         assert whole.get_ydata() == near([FACTORS.mean() * number(0, k)] * 2)
         points = [line for line in ax.lines if len(line.get_xdata()) == 6]
         for i, line in enumerate(points[:2]):
-            expected = [FACTORS.mean() * number(0, k, i, a, b) for a in LAYERS for b in HEADS]
-            assert line.get_ydata() == near(expected)
+            medians = [number(0, k, i, a, b) for a in LAYERS for b in HEADS]
+            assert line.get_ydata() == near(FACTORS.mean() * np.array(medians))
+            after = list(ax.lines).index(line) + 1  # each point's bar is a line of its own
+            ends = [bar.get_ydata() for bar in ax.lines[after : after + 6]]
+            assert np.array(ends) == near(np.multiply.outer(medians, BAR))
     assert list(legend(figure)) == ["head pruned", "attention held uniform", "the whole model"]
 
 
@@ -194,7 +204,7 @@ def test_variants_show_the_highest_head_of_each_seed_and_where_it_began():
         expected = [f * number(v, 1, layer, 2) for v in (0, 1) for f in FACTORS]
         assert sorted(points[:, 0]) == near(sorted(expected))
         ticks = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
-        starts = [FACTORS.mean() * np.mean([number(v, 0, layer, b) for b in HEADS]) for v in (0, 1)]
+        starts = [FACTORS.mean() * number(v, 0, layer, 2) for v in (0, 1)]
         assert ticks == near(starts)
 
 
