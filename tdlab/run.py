@@ -24,11 +24,12 @@ _KINDS = {"task": Task, "model": Model, "optimiser": Optimiser, "snapshots": Sch
 class Run:
     """One training: all that fixes its trajectory, and how much of that is wanted.
 
-    ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed``, ``trained`` and ``dtype`` fix
-    the trajectory; ``trained`` names the parameters that move, the model's own choice unless given.
-    A run ``after`` another starts from the parameters that the other ends with, with a new state of
-    the optimiser, and goes on in its stream of data. ``steps`` and ``snapshots`` say how much of it
-    is wanted, and when it is looked at; they are requests and no part of the ``id``.
+    ``task``, ``model``, ``loss``, ``optimiser``, ``batch``, ``seed``, ``trained``, ``frozen`` and
+    ``dtype`` fix the trajectory. ``trained`` names the parameters that move, the model's own choice
+    unless given; ``frozen`` has pairs of one of them and the number of updates after which it stays
+    as it is. A run ``after`` another starts from the parameters that the other ends with, with a
+    new state of the optimiser, and goes on in its stream of data. ``steps`` and ``snapshots`` say
+    how much of it is wanted, and when it is looked at; they are requests and no part of the ``id``.
 
     Raises:
         ValueError: for a number or a name out of range.
@@ -42,6 +43,7 @@ class Run:
     batch: int = 100
     seed: int = 0
     trained: tuple[str, ...] | None = None
+    frozen: tuple[tuple[str, int], ...] = ()
     dtype: str = "float32"
     after: "Run | None" = None
     steps: int = 400
@@ -58,6 +60,7 @@ class Run:
                 raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
         if self.after is not None and not isinstance(self.after, Run):
             raise TypeError(f"after is {self.after!r}, but must be a Run or None")
+        self._require_freezing()
         require_balance("batch", self.batch, self.task)
         if self.task.token_width != self.model.token_width:
             raise ValueError(
@@ -67,29 +70,31 @@ class Run:
 
     @property
     def moving(self) -> tuple[str, ...]:
-        """The parameters that training moves."""
+        """The parameters that training moves, be it for a while."""
+        still = {name for name, step in self.frozen if not step}
+        return tuple(name for name in self._trained if name not in still)
+
+    @property
+    def _trained(self) -> tuple[str, ...]:
         return self.model.moving if self.trained is None else self.trained
 
     def frozen_from(self, step: int, *names: str) -> "Run":
         """This run, but for parameters that stay as they are after ``step`` updates.
 
+        Up to there the two are the same, and the others go on as if nothing had happened, with what
+        the optimiser remembers of them.
+
         Returns:
-            A run after one of that many steps, in whose stream of data it goes on; the optimiser
-            starts anew, which is no difference where it remembers nothing.
+            A run with these names and that step among its ``frozen``.
 
         Raises:
             ValueError: for a name that does not move, for all that do, and a step out of range.
         """
-        if strange := [name for name in names if name not in self.moving]:
-            raise ValueError(f"{strange[0]} does not move; what does: {', '.join(self.moving)}")
-        rest = tuple(name for name in self.moving if name not in names)
-        if not names or not rest:
-            raise ValueError(f"{list(names)} are frozen of {list(self.moving)}: some must, not all")
         if not 0 <= step < self.steps:
             raise ValueError(f"step is {step}, but must be at least 0 and below {self.steps}")
-        if not step:
-            return replace(self, trained=rest)
-        return replace(self, after=replace(self, steps=step), trained=rest, steps=self.steps - step)
+        if not names or {*names, *dict(self.frozen)} >= set(self._trained):
+            raise ValueError(f"{list(names)} are frozen of {list(self.moving)}: some must, not all")
+        return replace(self, frozen=(*self.frozen, *((name, step) for name in names)))
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -119,12 +124,15 @@ class Run:
         kept = {name: part for name, part in fixed.items() if name not in requests}
         if self.after is not None:  # how far it went is what this run starts from
             kept["after"] = {**self.after.identity, "steps": self.after.steps}
+        kept.pop("frozen", None)  # what is frozen from the start is not trained
+        if later := sorted([name, step] for name, step in self.frozen if step):
+            kept["frozen"] = later
         return {**kept, "trained": sorted(set(self.moving))}
 
     @property
     def arithmetic(self) -> Any:
         """Runs that share this key take a step by the same operations on tensors."""
-        others = ("seed", "trained", "after", "steps", "snapshots")
+        others = ("seed", "trained", "frozen", "after", "steps", "snapshots")
         return tuple(part for part in program(self)[1] if part[0] not in others)
 
     @property
@@ -134,6 +142,14 @@ class Run:
         # run's end, and how many steps of its stream are behind it, is not.
         wanted = (self.steps, program(self.snapshots))
         return (self.arithmetic, wanted, self.after is None, self.earlier_steps)
+
+    def _require_freezing(self) -> None:
+        for name, step in self.frozen:
+            if name not in self._trained:
+                raise ValueError(f"{name} does not move; what does: {', '.join(self._trained)}")
+            require_count(f"the step from which {name} is frozen", step, 0)
+        if len(dict(self.frozen)) < len(self.frozen):
+            raise ValueError(f"frozen is {self.frozen}, but must name a parameter once")
 
 
 def id_of(identity: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
@@ -28,6 +28,7 @@ from tdlab.train.basis import atoms, in_coordinates, written
 
 DIVERGED = 1e8  # (ours) a training loss above this is not going to come back
 MOVING = -1  # ``Members.ended`` of a member that still moves
+NEVER = 1 << 62  # a step that none has
 
 
 class Members(NamedTuple):
@@ -51,7 +52,7 @@ class Data(NamedTuple):
     world: World
     key: Int[Tensor, "*member 2"]
     scalars: dict[str, Tensor]  # the optimiser's varying fields
-    frozen: dict[str, Bool[Tensor, "*member"]]  # whose leaf stays, where another member's moves
+    frozen: dict[str, Int[Tensor, "*member"]]  # the step from which a leaf stays as it is, or NEVER
 
 
 # What a step learns from; nothing where there is nothing to draw.
@@ -140,16 +141,20 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
         name: torch.tensor([row[name] for row in rows], dtype=dtype, device=device)
         for name in rows[0]
     }
-    stays = {name: [name not in run.moving for run in runs] for name in moving(runs)}
+    stays = {name: [_stays_from(run, name) for run in runs] for name in moving(runs)}
     frozen = {
         name: torch.tensor(of_member, device=device)
         for name, of_member in stays.items()
-        if any(of_member)
+        if min(of_member) < NEVER
     }
     key = keys([run.seed for run in runs], "train").to(device)
     world = type(made.world)(*(leaf.to(device) for leaf in made.world))
     axes = Data._make((made.axes, 0, dict.fromkeys(scalars, 0), dict.fromkeys(frozen, 0)))
     return Data(world, key, scalars, frozen), axes
+
+
+def _stays_from(run: Run, name: str) -> int:
+    return dict(run.frozen).get(name, NEVER) if name in run.moving else 0
 
 
 def chance(run: Run) -> Chance:
@@ -209,9 +214,12 @@ def learn(run: Run, axes: Data, names: Sequence[str]) -> Learn:
             return _pairwise_mean(risk(at)[1])
 
         grads, each = grad(risk, has_aux=True)(leaves)
-        grads |= {name: grads[name].masked_fill(stays, 0) for name, stays in data.frozen.items()}
+        stays = {name: number >= step for name, step in data.frozen.items()}
+        grads |= {name: grads[name].masked_fill(now, 0) for name, now in stays.items()}
         loss = _pairwise_mean(each)
         moved, state = run.optimiser.update(data.scalars, leaves, grads, members.state, loss_at)
+        # An optimiser that remembers would move a leaf without a gradient.
+        moved |= {name: torch.where(now, leaves[name], moved[name]) for name, now in stays.items()}
         return _unless_ended(members, {**members.params, **moved}, state, loss, number), loss
 
     return vmap(one, (0, axes, 0, None))

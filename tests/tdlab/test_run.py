@@ -304,15 +304,33 @@ def test_a_model_of_another_token_width_is_refused_and_the_line_names_both(task,
         Run(task=task, model=model)
 
 
-def test_a_parameter_is_frozen_by_a_run_after_another():
-    frozen = replace(DEFAULT, steps=30).frozen_from(12, "W_Q")
-    assert (frozen.steps, frozen.earlier_steps) == (18, 12)
-    assert frozen.after == replace(DEFAULT, steps=12)
+def test_a_parameter_is_frozen_by_a_field_that_fixes_the_trajectory():
+    frozen = DEFAULT.frozen_from(12, "W_Q")
+    assert frozen == replace(DEFAULT, frozen=(("W_Q", 12),))
+    assert frozen.moving == DEFAULT.moving
+    assert frozen.program == DEFAULT.program
+    assert len({DEFAULT.id, frozen.id, DEFAULT.frozen_from(13, "W_Q").id}) == 3
+    both = [frozen.frozen_from(8, "W_K"), DEFAULT.frozen_from(8, "W_K").frozen_from(12, "W_Q")]
+    assert both[0].id == both[1].id
+
+
+def test_what_is_frozen_from_the_start_is_not_trained():
+    frozen = DEFAULT.frozen_from(0, "W_Q")
     assert set(frozen.moving) == set(DEFAULT.moving) - {"W_Q"}
-    assert DEFAULT.frozen_from(0, "W_Q") == replace(DEFAULT, trained=frozen.trained)
-    again = frozen.frozen_from(8, "W_K")
-    assert (again.steps, again.earlier_steps) == (10, 20)
-    assert set(again.moving) == set(DEFAULT.moving) - {"W_Q", "W_K"}
+    assert frozen.id == replace(DEFAULT, trained=frozen.moving).id
+
+
+@pytest.mark.parametrize(
+    ("frozen", "words"),
+    [
+        ((("W_X", 3),), "W_X does not move; what does: W_Q, W_K, W_V, W_O"),
+        ((("W_Q", -1),), "the step from which W_Q is frozen is -1"),
+        ((("W_Q", 3), ("W_Q", 5)), "must name a parameter once"),
+    ],
+)
+def test_a_freezing_that_is_none_is_refused(frozen, words):
+    with pytest.raises(ValueError, match=words):
+        replace(DEFAULT, frozen=frozen)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor
 from synthetic_tasks import FullBatch, InContextClassification, OutOfDomain, TokenRegression, sample
 from synthetic_tasks.threefry import stream
 from tdlab.models import KernelLayer, OneLayer, Params, PolyNorm, Transformer
-from tdlab.optimisers import SGD, Adam
+from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At, Every
 from tdlab.train import Training, training
@@ -27,12 +27,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def by_hand(run: Run) -> tuple[list[Params], list[float]]:
-    """The plain loop: one model, autograd, torch's own SGD, every sum of the model written out."""
+    """The plain loop: one model, autograd, an optimiser of torch, every sum written out."""
     start = run.model.init(stream(run.seed, "init"))
     params = {name: leaf.clone().requires_grad_(name != "a") for name, leaf in start.items()}
     moving = [params[name] for name in ("W_Q", "W_K", "W_V", "W_O")]
-    assert isinstance(run.optimiser, SGD)
-    optimiser = torch.optim.SGD(moving, lr=run.optimiser.lr)
+    assert isinstance(run.optimiser, SGD | Adam)
+    theirs = torch.optim.SGD if isinstance(run.optimiser, SGD) else torch.optim.Adam
+    optimiser = theirs(moving, lr=run.optimiser.lr)
     passed, losses = [], []
     for step in range(run.steps + 1):
         passed.append({name: leaf.detach().clone() for name, leaf in params.items()})
@@ -50,6 +51,9 @@ def by_hand(run: Run) -> tuple[list[Params], list[float]]:
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
+        for name, since in run.frozen:
+            if step >= since:
+                params[name].grad = None  # torch leaves it alone
         optimiser.step()
     return passed, losses[:-1]
 
@@ -64,6 +68,33 @@ def test_an_ensemble_takes_the_steps_of_a_plain_loop_with_autograd_and_torchs_sg
             torch.testing.assert_close(member(snapshot.params, place), params, rtol=0, atol=1e-12)
         assert training.loss[place].tolist() == pytest.approx(losses, abs=1e-12)
         assert run.optimiser == SGD(lr=0) or not passed[0]["W_Q"].allclose(passed[-1]["W_Q"])
+
+
+@pytest.mark.parametrize("optimiser", [SGD(lr=0.7), Adam(lr=0.03)], ids=["SGD", "Adam"])
+def test_a_parameter_is_frozen_from_a_step_in_some_members_and_the_others_go_on(optimiser):
+    run = replace(RUN, optimiser=optimiser, steps=6, snapshots=Every(stride=1))
+    some = run.frozen_from(2, "W_Q", "W_O").frozen_from(4, "W_V")
+    runs = [run, some, replace(run, seed=8).frozen_from(0, "W_Q")]
+    _, snapshots = fit(runs)
+    for place, its in enumerate(runs):
+        for snapshot, params in zip(snapshots, by_hand(its)[0], strict=True):
+            torch.testing.assert_close(member(snapshot.params, place), params, rtol=0, atol=1e-12)
+    at = [snapshot.params for snapshot in snapshots]
+    for name, step in some.frozen:
+        assert all(params[name][1].equal(at[step][name][1]) for params in at[step:])
+        assert not at[step][name][1].equal(at[step - 1][name][1])
+    (_, *_, alone) = fit([some])[1]
+    assert_same(member(at[-1], 1), member(alone.params, 0))
+
+
+def test_the_gradient_of_a_frozen_parameter_does_not_count_towards_a_step_size():
+    """In an ensemble it is computed all the same, because it moves in other members."""
+    run = replace(RUN, optimiser=Backtracking(lr=32.0), steps=3)
+    frozen = run.frozen_from(0, "W_O", "W_V")
+    _, (*_, both) = fit([run, frozen])
+    _, (*_, alone) = fit([frozen])
+    torch.testing.assert_close(member(both.params, 1), member(alone.params, 0), rtol=0, atol=1e-12)
+    assert not alone.params["W_Q"][0].allclose(both.params["W_Q"][0])
 
 
 def checksum(leaf: Tensor) -> float:

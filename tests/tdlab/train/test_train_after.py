@@ -85,23 +85,3 @@ def test_parameters_that_do_not_fit_are_refused_and_the_line_names_the_leaf():
     for start, line in wrong:
         with pytest.raises(ValueError, match=f"^the runs start .* do not fit: {line}$"):
             fit([after], start=start)
-
-
-def test_a_parameter_that_is_frozen_from_a_step_stays_while_the_others_go_on():
-    """As in plain gradient descent that leaves it alone from then on."""
-    run = replace(RUN, snapshots=Every(stride=1))
-    frozen = run.frozen_from(7, "W_Q", "W_O")
-    assert frozen.after is not None
-    _, snapshots = fit([run])
-    first, _ = fit([frozen.after])
-    close = partial(torch.testing.assert_close, rtol=0, atol=1e-14)
-    close(first.params, snapshots[7].params)
-    _, later = fit([frozen], start=first.params)
-    close(later[0].params, snapshots[7].params)
-    for name in ("W_Q", "W_O", "a"):
-        assert later[-1].params[name].equal(first.params[name])
-    for name in ("W_K", "W_V"):
-        assert not later[-1].params[name].isclose(first.params[name]).all()
-        # The first step of the others is that of the whole run: both see the same data.
-        close(later[1].params[name], snapshots[8].params[name])
-    assert [snapshot.step for snapshot in later] == list(range(RUN.steps - 7 + 1))
