@@ -50,8 +50,9 @@ def capture(
         What was captured, or what the probe made of it, for all prompts.
 
     Raises:
-        ValueError: where the model shows no attention or hides some of it, rows that do not sum to
-            one, an unknown name, and a number of prompts that differs between the inputs.
+        ValueError: where the model shows no attention or hides some of it, is in training mode, or
+            has rows that do not sum to one; for an unknown name, and a number of prompts that
+            differs between the inputs.
     """
 
     def at(inputs: Sequence[Tensor], named: Mapping[str, Any]) -> Captured:

@@ -3,10 +3,8 @@
 The module itself stays as it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
+from threading import RLock
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,9 +14,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from tdlab.probes.directions import Params
+from tdlab.probes.hooks import Hooks, named_like, near, require_evaluation
 
 Forward = Callable[..., Any]
 Edit = Callable[[Tensor], Tensor]
+
+_OPEN = RLock()  # ``sdpa_kernel`` sets what the whole process has
 
 
 def functional(module: nn.Module) -> tuple[Forward, Params]:
@@ -33,19 +34,20 @@ def functional(module: nn.Module) -> tuple[Forward, Params]:
         The function, and the parameters by their names, without gradients.
 
     Raises:
-        ValueError: for a module in training mode, whose dropout would be random; the function, for
-            a parameter that the module does not have, one of another shape, and where none of those
-            that were changed is read.
+        ValueError: for a module in training mode, whose dropout would be random, from the function
+            too; and from the function, for a parameter that the module does not have, one of
+            another shape, and where none of those that were changed is read.
     """
-    _require_evaluation(module)
+    require_evaluation(module)
     own = {name: leaf.detach() for name, leaf in module.named_parameters()}
 
     def forward(params: Params, *inputs: Any, **named: Any) -> Any:
+        require_evaluation(module)
         _require_known(module, own, params)
         # What a module writes into its buffers goes into copies.
         buffers = {name: leaf.clone() for name, leaf in module.named_buffers()}
         changed = {name: leaf for name, leaf in params.items() if leaf is not own[name]}
-        with sdpa_kernel(SDPBackend.MATH), _Reads(changed) as reads:
+        with _OPEN, sdpa_kernel(SDPBackend.MATH), _Reads(changed) as reads:
             output = functional_call(module, {**buffers, **own, **params}, inputs, named)
         if changed and not reads.any:
             raise ValueError(f"changing {', '.join(changed)} touched nothing: no operation read it")
@@ -64,13 +66,13 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
         The output of the module.
 
     Raises:
-        ValueError: for a name that no submodule has, one that was not called, an edit that gives
-            another shape, and a module in training mode.
+        ValueError: for a name that no submodule has, one with two edits, one that was not called,
+            an edit that gives another shape, and a module in training mode.
     """
-    _require_evaluation(module)
+    require_evaluation(module)
     if not edits:
         raise ValueError("the intervention touches nothing: there is no edit")
-    edited: set[str] = set()
+    wanted, edited = _by_name(module, edits), set[str]()
 
     def after(name: str, edit: Edit) -> Callable[..., Any]:
         def hook(_module: nn.Module, _args: object, output: Any) -> Any:
@@ -85,37 +87,26 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
 
         return hook
 
-    with hooks() as hooked:
-        wanted = {
-            name: edit for pattern, edit in edits.items() for name in named_like(module, pattern)
-        }
+    with Hooks() as hooks:
         for name, edit in wanted.items():
-            hooked.append(module.get_submodule(name).register_forward_hook(after(name, edit)))
+            hooks.after(module.get_submodule(name), after(name, edit))
         output = module(*inputs, **named)
     if idle := [name for name in wanted if name not in edited]:
         raise ValueError(f"the edit of {idle[0]} touched no tensor: the module did not call it")
     return output
 
 
-def named_like(module: nn.Module, pattern: str) -> list[str]:
-    """Submodules whose names match the pattern, in order; ``ValueError`` if there are none."""
-    names = [name for name, _ in module.named_modules() if name]
-    matching = [name for name in names if fnmatchcase(name, pattern)]
-    if not matching:
-        kind = type(module).__name__
-        raise ValueError(f"{kind} has no submodule {pattern!r}{_near(pattern, names)}")
-    return matching
-
-
-@contextmanager
-def hooks() -> Iterator[list[Any]]:
-    """A list of the handles of hooks, which are removed at the end, whatever happens."""
-    handles: list[Any] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()
+def _by_name(module: nn.Module, edits: Mapping[str, Edit]) -> dict[str, Edit]:
+    """The edits by the names of submodules; ``ValueError`` where two are of the same one."""
+    patterns: dict[str, str] = {}
+    for pattern in edits:
+        for name in named_like(module, pattern):
+            if name in patterns:
+                raise ValueError(
+                    f"{name} has two edits, that of {patterns[name]!r} and that of {pattern!r}"
+                )
+            patterns[name] = pattern
+    return {name: edits[pattern] for name, pattern in patterns.items()}
 
 
 class _Reads(TorchFunctionMode):
@@ -134,14 +125,6 @@ class _Reads(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _require_evaluation(module: nn.Module) -> None:
-    if module.training:
-        raise ValueError(
-            f"{type(module).__name__} is in training mode, where dropout makes it random; call its "
-            "eval() first"
-        )
-
-
 def _require_known(module: nn.Module, own: Params, params: Params) -> None:
     for name, leaf in params.items():
         if name not in own:
@@ -149,16 +132,8 @@ def _require_known(module: nn.Module, own: Params, params: Params) -> None:
             first = [known for known, other in module.named_parameters() if other is tied]
             if first:
                 raise ValueError(f"{name} is tied to {first[0]}; change that one")
-            raise ValueError(f"there is no parameter {name!r}{_near(name, list(own))}")
+            raise ValueError(f"there is no parameter {name!r}{near(name, list(own))}")
         if leaf.shape != own[name].shape:
             raise ValueError(
                 f"{name} has shape {tuple(leaf.shape)}, but must have {tuple(own[name].shape)}"
             )
-
-
-def _near(name: str, known: list[str]) -> str:
-    """The end of an error line about an unknown name; of the known ones there may be thousands."""
-    near = get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; it has {len(known)}, such as {', '.join(known[:3])}"

@@ -4,7 +4,9 @@ Hooks stand on the model's submodules while it is called once, and are gone afte
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tdlab.probes.modules import hooks, named_like
+from tdlab.probes.hooks import Hooks, named_like, require_evaluation
 
 _FIELDS = ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions")
 
@@ -22,7 +24,8 @@ Found = dict[str, Tensor]
 class Captured(NamedTuple):
     """What a model showed, by the names of its submodules, in the order in which they were called.
 
-    A submodule that was called again has a number after its name.
+    A submodule that was called again has a number after its name. Of a Hugging Face model the names
+    are those of its output's fields, and so is the order.
     """
 
     attention: dict[str, Float[Tensor, "*b h n m"]]  # rows are queries, and sum to one
@@ -31,7 +34,17 @@ class Captured(NamedTuple):
 
     @property
     def layers(self) -> Float[Tensor, "layer *b h n m"]:
-        """Attention of all layers; ``ValueError`` where they have different shapes."""
+        """Attention of all layers.
+
+        ``ValueError`` where they have different shapes, or are of several kinds: names that differ
+        in more than numbers, such as those of an encoder and a decoder.
+        """
+        kinds = {re.sub(r"\d+", "*", name.split(" (")[0]): None for name in self.attention}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"there is attention of several kinds, {', '.join(kinds)}, which one axis would "
+                "mix; take them from `attention` by their names"
+            )
         shapes = {name: tuple(each.shape) for name, each in self.attention.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"layers differ in the shape of their attention: {shapes}")
@@ -58,31 +71,34 @@ def watched(
     """Calls the model and watches the named submodules, or where there are none those it knows.
 
     Returns:
-        Attention and activations by the names of submodules, in the order of the calls.
+        What they hand out, of an ``nn.MultiheadAttention`` the attention of each head.
 
     Raises:
-        ValueError: where attention is hidden, missing, or has rows that do not sum to one.
+        ValueError: where attention is hidden, missing, or has rows that do not sum to one, and for
+            a model in training mode.
     """
+    require_evaluation(model)
     seen, kept = Found(), Found()
     hugging = _is_hugging_face(model) and not attention
     asked = _asked(model) if hugging else {}
     # Where hooks stand, torch's encoder calls its submodules, which in evaluation it need not.
-    with hooks() as hooked, _Fused(type(model).__name__):
-        hooked.extend(_keeping(model, activations, kept, which=0))
-        hooked.extend(_keeping(model, attention, seen, which=1))
-        if not hugging and not attention:
-            hooked.extend(_showing(model, seen))
+    with Hooks() as hooks, nullcontext() if attention else _Fused(type(model).__name__):
+        for name in _named(model, activations):
+            _keep(hooks, model, name, kept, which=0)
+        for name in _showing(model, attention) if not hugging else ():
+            _show(hooks, model, name, seen)
         output = model(*inputs, **named, **asked)
     if hugging:
         seen = _of_fields(model, output)
     if not seen:
-        kind = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
+        why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
+        why = f"it did not call {', '.join(attention)}" if attention else why
         raise ValueError(
-            f"{type(model).__name__} has shown no attention: {kind}; name the submodules that hand "
+            f"{type(model).__name__} has shown no attention: {why}; name the submodules that hand "
             "it out by attention="
         )
     for name, each in seen.items():
-        _require_rows(name, each, model.training)
+        _require_rows(name, each)
     return Captured(seen, kept, output)
 
 
@@ -119,34 +135,47 @@ def _of_fields(model: nn.Module, output: Any) -> Found:
     return found
 
 
-def _keeping(model: nn.Module, patterns: Sequence[str], found: Found, which: int) -> list[Any]:
-    """Hooks that keep what submodules hand out; of several things the one at ``which``."""
-
-    def keeper(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, output: Any) -> None:
-            each = output if isinstance(output, Tensor) else output[which]
-            if not isinstance(each, Tensor):
-                raise ValueError(f"{name} has handed out {each!r} where a tensor was wanted")
-            _add(found, name, each)
-
-        return hook
-
-    names = [name for pattern in patterns for name in named_like(model, pattern)]
-    return [model.get_submodule(name).register_forward_hook(keeper(name)) for name in names]
+def _named(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name for pattern in patterns for name in named_like(model, pattern)))
 
 
-def _showing(model: nn.Module, found: Found) -> list[Any]:
-    """Hooks on all of torch's own attention."""
-    return [
-        hook
-        for name, module in model.named_modules()
-        if isinstance(module, nn.MultiheadAttention)
-        for hook in _heads(module, found, name or "attention")
-    ]
+def _showing(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """The submodules to watch: those that are named, or all of torch's own attention."""
+    if patterns:
+        return _named(model, patterns)
+    for name, module in model.named_modules():
+        if _is_hugging_face(module):
+            raise ValueError(
+                f"{name} of {type(model).__name__} is a Hugging Face model, which shows its "
+                "attention where it is captured itself; or name the submodules that hand it out "
+                "by attention="
+            )
+    return [name for name, each in model.named_modules() if isinstance(each, nn.MultiheadAttention)]
 
 
-def _heads(module: nn.MultiheadAttention, found: Found, name: str) -> list[Any]:
-    """Hooks that make a module compute each head's attention, and hide it from who did not ask."""
+def _show(hooks: Hooks, model: nn.Module, name: str, found: Found) -> None:
+    """Keeps the attention that a submodule hands out."""
+    module = model.get_submodule(name)
+    if isinstance(module, nn.MultiheadAttention):
+        _show_heads(hooks, module, found, name or "attention")
+    else:
+        _keep(hooks, model, name, found, which=1)
+
+
+def _keep(hooks: Hooks, model: nn.Module, name: str, found: Found, which: int) -> None:
+    """Keeps what a submodule hands out; of several things the one at ``which``."""
+
+    def hook(_module: nn.Module, _args: object, output: Any) -> None:
+        each = output if isinstance(output, Tensor) else output[which]
+        if not isinstance(each, Tensor):
+            raise ValueError(f"{name} has handed out {each!r} where a tensor was wanted")
+        _add(found, name, each)
+
+    hooks.after(model.get_submodule(name), hook)
+
+
+def _show_heads(hooks: Hooks, module: nn.MultiheadAttention, found: Found, name: str) -> None:
+    """Makes a module compute each head's attention, and hides it from who did not ask."""
     asked: list[tuple[bool, bool]] = []
     signature = inspect.signature(nn.MultiheadAttention.forward)
 
@@ -166,10 +195,8 @@ def _heads(module: nn.MultiheadAttention, found: Found, name: str) -> list[Any]:
             return mixed, None
         return mixed, heads.mean(dim=-3) if averaged else heads
 
-    return [
-        module.register_forward_pre_hook(before, with_kwargs=True),
-        module.register_forward_hook(after),
-    ]
+    hooks.before(module, before)
+    hooks.after(module, after, first=True)  # other hooks see what was asked for
 
 
 def _add(found: Found, name: str, each: Tensor) -> None:
@@ -195,7 +222,7 @@ class _Fused(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _require_rows(name: str, attention: Tensor, training: bool) -> None:
+def _require_rows(name: str, attention: Tensor) -> None:
     """Raises unless rows sum to one, up to rounding."""
     if attention.ndim < 3 or not attention.is_floating_point():
         raise ValueError(
@@ -204,5 +231,4 @@ def _require_rows(name: str, attention: Tensor, training: bool) -> None:
         )
     away = (attention.double().sum(-1) - 1).abs().max().item()
     if not away <= max(1e-5, 4 * torch.finfo(attention.dtype).eps):  # a NaN is refused as well
-        hint = "; in training mode dropout changes them, eval() does not" if training else ""
-        raise ValueError(f"rows of attention in {name} miss the sum of one by {away:.3g}{hint}")
+        raise ValueError(f"rows of attention in {name} miss the sum of one by {away:.3g}")

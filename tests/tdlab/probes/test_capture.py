@@ -1,6 +1,9 @@
 """Attention of modules that others wrote: planted answers, and every way to hide it."""
 
 import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ class Written(nn.Module):
         super().__init__()
         self.pattern, self.raw = nn.Identity(), nn.Identity()
         self.fused, self.scores = fused, scores
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
@@ -57,6 +61,16 @@ def test_probes_of_captured_attention_give_the_planted_answer(module, given, lay
     torch.testing.assert_close(found[1:], same.expand(layers - 1, 2, 2))
 
 
+def test_a_cache_with_a_head_axis_goes_in_as_it_is():
+    """As TransformerLens keeps it: a pattern (b, h, n, m) for each layer, by name."""
+    seen = capture(planted.gpt2(), KINDS).attention
+    cache = {f"blocks.{layer}.attn.hook_pattern": each for layer, each in enumerate(seen.values())}
+    looks = cache["blocks.0.attn.hook_pattern"][:, :, -1]
+    found = concentration(looks, SAME[:, None])
+    torch.testing.assert_close(found[:, 0], planted.concentration_by_hand(), rtol=0, atol=1e-5)
+    assert found.shape == (2, 2)
+
+
 def test_a_hugging_face_model_hides_what_comes_later():
     seen = capture(planted.gpt2(), KINDS).attention
     assert list(seen) == ["attentions.0", "attentions.1", "attentions.2"]
@@ -80,7 +94,7 @@ def test_padding_is_handed_on_block_by_block():
 
 
 def test_what_submodules_hand_out_is_captured_by_their_names(x):
-    model = nn.Sequential(Written(), nn.Linear(4, 4), Written())
+    model = nn.Sequential(Written(), nn.Linear(4, 4), Written()).eval()
     seen = capture(model, x, attention="*.pattern", activations=["1"])
     assert list(seen.attention) == ["0.pattern", "2.pattern"]
     torch.testing.assert_close(
@@ -111,7 +125,7 @@ def test_a_submodule_that_is_called_again_has_a_number():
         def forward(self, x: Tensor) -> Tensor:
             return self.attend(self.attend(x, x, x)[0], x, x)[0]
 
-    assert list(capture(Twice(), planted.tokens()).attention) == ["attend", "attend (2)"]
+    assert list(capture(Twice().eval(), planted.tokens()).attention) == ["attend", "attend (2)"]
 
 
 # The model computes what it would without being looked at.
@@ -145,6 +159,49 @@ def test_who_calls_attention_gets_the_weights_that_it_asked_for(asked, shape):
     if shape is not None:
         torch.testing.assert_close(weights, expected)
     assert seen.attention["attention"].shape == (2, 2, COLUMNS, COLUMNS)
+
+
+def test_a_hook_that_was_there_sees_what_it_would_without_us():
+    module, x, seen = planted.multihead(), planted.tokens(), []
+    module.register_forward_hook(lambda _, args, output: seen.append(output[1]))
+    capture(module, x, x, x, need_weights=False)
+    assert seen == [None]
+
+
+def test_patterns_that_name_a_submodule_twice_keep_it_once(x):
+    model = nn.Sequential(Written(), Written()).eval()
+    seen = capture(model, x, attention=["0.pattern", "*.pattern"], activations=["*", "0"])
+    assert list(seen.attention) == ["0.pattern", "1.pattern"]
+    assert {"0", "1"} <= set(seen.activations)
+    assert not any("(2)" in name for name in seen.activations)
+
+
+def test_fused_attention_elsewhere_is_nobodys_business_where_submodules_are_named(x):
+    model = nn.Sequential(Written(fused=True), Written()).eval()
+    assert list(capture(model, x, attention="1.pattern").attention) == ["1.pattern"]
+
+
+def test_threads_that_capture_the_same_module_see_their_own_calls():
+    inside = Barrier(2, timeout=10)
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = planted.multihead()
+
+        def forward(self, x: Tensor) -> Tensor:
+            inside.wait()  # both have set their hooks
+            mixed: Tensor = self.attend(x, x, x)[0]
+            inside.wait()
+            return mixed
+
+    module, x = Slow().eval(), planted.tokens()
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda x: capture(module, x), (x, x.flip(0))))
+    for seen, given in zip(both, (x, x.flip(0)), strict=True):
+        (heads,) = seen.attention.values()
+        alone = capture(module.attend, given, given, given)
+        assert heads.equal(alone.attention["attention"])
 
 
 def test_a_mask_of_the_encoder_goes_into_what_is_shared():
@@ -187,14 +244,48 @@ def test_fused_attention_of_hugging_face_is_refused():
 def test_fused_attention_of_anybody_is_refused(x):
     with pytest.raises(ValueError, match="Written calls scaled_dot_product_attention, which is"):
         capture(Written(fused=True), x)
-    mixed = nn.Sequential(planted.encoder(), Written(fused=True))
+    mixed = nn.Sequential(planted.encoder(), Written(fused=True)).eval()
     with pytest.raises(ValueError, match="Sequential calls scaled_dot_product_attention"):
         capture(mixed, x)
 
 
 def test_a_model_without_attention_is_refused(x):
     with pytest.raises(ValueError, match=r"^Linear has shown no attention: it called no nn\.Mul"):
-        capture(nn.Linear(4, 4), x)
+        capture(nn.Linear(4, 4).eval(), x)
+
+
+def test_submodules_that_are_not_called_are_said(x):
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Written()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    with pytest.raises(
+        ValueError, match=r"has shown no attention: it did not call inner\.pattern;"
+    ):
+        capture(Idle().eval(), x, attention="inner.pattern")
+
+
+def test_a_hugging_face_model_inside_another_is_not_passed_over():
+    """Its attention would be missing beside that of torch."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.pool = planted.gpt2(), planted.multihead()
+
+        def forward(self, kinds: Tensor) -> Tensor:
+            hidden = self.backbone(kinds).last_hidden_state
+            return self.pool(hidden, hidden, hidden)[0]
+
+    model = Both().eval()
+    with pytest.raises(ValueError, match=r"^backbone of Both is a Hugging Face model, which shows"):
+        capture(model, KINDS)
+    seen = capture(model, KINDS, attention="backbone.h.*.attn")
+    assert seen.layers.equal(capture(model.backbone, KINDS).layers)
 
 
 def test_a_hugging_face_model_that_hands_out_none_is_refused(monkeypatch):
@@ -220,16 +311,16 @@ def test_a_hugging_face_model_that_hands_out_none_is_refused(monkeypatch):
     ],
 )
 def test_a_submodule_that_hands_out_something_else_is_refused(names, words, x):
-    model = nn.Sequential(Written())[0]
     with pytest.raises(ValueError, match=words):
-        capture(model, x, attention=[names])
+        capture(Written(), x, attention=[names])
 
 
-def test_rows_that_dropout_has_changed_are_refused_with_the_reason():
-    module = nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True)
-    x = planted.tokens()
-    with pytest.raises(ValueError, match=r"miss the sum of one by .*; in training mode dropout"):
-        capture(module, x, x, x)
+def test_a_model_in_training_mode_is_refused_though_only_a_part_of_it_is():
+    """Its dropout changes attention, its batch statistics the model."""
+    module = planted.encoder()
+    module.layers[1].train()
+    with pytest.raises(ValueError, match=r"^layers\.1 of TransformerEncoder is in training mode"):
+        capture(module, planted.tokens())
 
 
 def test_rows_of_a_token_that_sees_nothing_are_refused():
@@ -251,7 +342,20 @@ def test_layers_of_different_shapes_are_not_stacked(x):
             )
 
     with pytest.raises(ValueError, match=r"layers differ .*\(3, 1, 5, 5\).*\(3, 1, 5, 2\)"):
-        _ = capture(Two(), x, attention="pattern").layers
+        _ = capture(Two().eval(), x, attention="pattern").layers
+
+
+def test_an_encoder_and_a_decoder_are_not_one_axis():
+    x = planted.tokens()
+    model = nn.Transformer(4, 2, 1, 2, 7, batch_first=True).eval()
+    seen = capture(model, x, x)
+    kinds = ["encoder.layers.*.self_attn", "decoder.layers.*.self_attn"]
+    with pytest.raises(ValueError, match=r"several kinds, " + r"\S*, ".join(map(re.escape, kinds))):
+        _ = seen.layers
+    assert len(seen.attention) == 5
+    across = capture(model, x, x, attention="decoder.layers.*.multihead_attn")
+    for place, each in enumerate(across.layers):
+        assert each.equal(seen.attention[f"decoder.layers.{place}.multihead_attn"])
 
 
 # Reducing probes.

@@ -1,6 +1,9 @@
 """Modules of others as functions of their parameters: pruned, sliced, differentiated, edited."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -168,8 +171,43 @@ def test_a_tied_parameter_is_refused_with_the_one_to_change():
 
 @pytest.mark.parametrize("call", [functional, lambda module: intervened(module, {"": abs}, KINDS)])
 def test_a_module_in_training_mode_is_refused(call):
-    with pytest.raises(ValueError, match="Linear is in training mode, where dropout makes it"):
+    with pytest.raises(ValueError, match=r"^Linear is in training mode, where dropout makes it"):
         call(nn.Linear(2, 1))
+    part = nn.Sequential(nn.Linear(2, 1)).eval()
+    part[0].train()
+    with pytest.raises(ValueError, match=r"^0 of Sequential is in training mode"):
+        call(part)
+
+
+def test_a_module_that_goes_into_training_mode_later_is_refused_then():
+    module = nn.Linear(2, 1).eval()
+    forward, params = functional(module)
+    module.train()
+    with pytest.raises(ValueError, match="Linear is in training mode"):
+        forward(params, torch.zeros(2))
+
+
+def test_functions_in_two_threads_leave_the_process_as_it_was():
+    """Attention in the open is a switch of the process, which the last to leave must not keep."""
+    first_is_over = Event()
+
+    class First(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            threads.submit(other, params, x)
+            time.sleep(0.2)
+            return x
+
+    class Second(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert first_is_over.wait(timeout=10)
+            return x
+
+    (forward, params), (other, _) = (functional(each().eval()) for each in (First, Second))
+    before = torch.backends.cuda.flash_sdp_enabled()
+    with ThreadPoolExecutor(1) as threads:
+        forward(params, torch.zeros(2))
+        first_is_over.set()
+    assert torch.backends.cuda.flash_sdp_enabled() == before
 
 
 # Pruned.
@@ -275,6 +313,10 @@ def test_an_edit_of_attention_changes_its_first_output_and_keeps_the_others():
         ({"layers.7": torch.zeros_like}, r"TransformerEncoder has no submodule 'layers\.7'"),
         ({"layers.0.self_attn.out_proj": torch.neg}, "touched no tensor: the module did not call"),
         ({"layers.0": lambda x: x[:1]}, r"layers\.0 makes \(1, 6, 4\) of \(2, 6, 4\)"),
+        (
+            {"layers.*": torch.neg, "layers.1": torch.neg},
+            r"1 has two edits, that of 'layers\.\*' an",
+        ),
     ],
 )
 def test_an_intervention_that_touches_nothing_is_refused(edits, words):
