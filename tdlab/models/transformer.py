@@ -87,7 +87,8 @@ class Transformer:
         require_choice("normalization", self.normalization, NORMALIZATIONS)
         require_choice("attends", self.attends, ATTENDS)
         require_between("xi", self.xi, 0, math.inf)
-        if not isinstance(self.activation, Activation):
+        # A class has the methods of its values.
+        if isinstance(self.activation, type) or not isinstance(self.activation, Activation):
             raise TypeError(f"activation is {self.activation!r}, but must be one, such as GELU()")
         if self.width % self.heads:
             raise ValueError(

@@ -3,8 +3,9 @@
 Axes: b prompt, h head, n token, l context example, c context column, k reasoning step, d feature,
 m neuron; "..." and "*a" stand for leading axes of any kind (member, step, layer, head). Attention
 has the axes (.., b, h, n query, m key); of one query, (.., l). So what TransformerLens or nnsight
-have cached goes in as it is, and ``capture`` gets it from other models. Probes return the value for
-each prompt or neuron; averaging is the table's.
+have cached goes in as it is, and ``capture`` gets it from other models. Leading axes broadcast as
+in torch, from the last one: with attention (b, h, l), what is said of each prompt is (b, 1, l).
+Probes return the value for each prompt or neuron; averaging is the table's.
 """
 
 from tdlab.probes.attention import by_step_and_pattern, concentration, entropy, only
@@ -22,6 +23,7 @@ from tdlab.probes.directions import (
     filter_normalized,
     orthogonalized,
 )
+from tdlab.probes.displacement import displacement
 from tdlab.probes.inference import (
     Chain,
     chain_of_thought,
@@ -41,7 +43,7 @@ from tdlab.probes.modules import functional, intervened
 from tdlab.probes.neurons import angle, parts, rows
 from tdlab.probes.phases import first_below
 from tdlab.probes.pruning import keep, keep_entries, mask_along, pruned, without_each
-from tdlab.probes.risk import displacement, risk
+from tdlab.probes.risk import risk
 from tdlab.probes.watching import Captured
 
 __all__ = [

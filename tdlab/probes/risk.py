@@ -1,4 +1,4 @@
-"""Risk of any model that maps a prompt to a number; how far any answer moves."""
+"""Risk of any model that maps a prompt to a number."""
 
 from collections.abc import Callable
 
@@ -33,19 +33,3 @@ def risk(
             f"{tuple(target.shape)}: one output for each target"
         )
     return loss(output, target)
-
-
-def displacement(
-    answer: Callable[[dict[str, Tensor]], Tensor],
-    params: dict[str, Tensor],
-    other: dict[str, Tensor],
-) -> Float[Tensor, ""]:
-    r""":math:`\lVert f(\theta') - f(\theta) \rVert / \lVert f(\theta) \rVert`, what a change costs.
-
-    Of an answer f of any shape, on prompts of its own: it needs no target, and so no training.
-
-    Returns:
-        0 where nothing moves, 1 where as much moves as there is.
-    """
-    whole = answer(params)
-    return (answer(other) - whole).norm() / whole.norm()

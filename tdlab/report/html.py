@@ -184,6 +184,8 @@ def _described(notebook: NotebookNode) -> NotebookNode:
     heading = "this notebook"
     for cell in described.cells:
         heading = [heading, *_headings([cell])][-1]
+        if cell.cell_type != "code":
+            continue
         cell.outputs = _joined(cell.get("outputs", ()))
         for output in cell.outputs:
             if kind := _picture(output):

@@ -107,7 +107,12 @@ class Setting:
         return {count: self.runs(IN_CONTEXT, task=self.in_context(count)) for count in TRAINED}
 
     def by_variant(self) -> dict[str, list[Run]]:
-        """The runs by what is changed of the ones in context, one thing at a time."""
+        """The runs by what is changed of the ones in context, one thing at a time.
+
+        Returns:
+            By names for figures. A chain of thought is another task, with the loss and the batch
+            that go with it.
+        """
         model = self.model(IN_CONTEXT)
         made = {
             "unchanged": self.runs(IN_CONTEXT),

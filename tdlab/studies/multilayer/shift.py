@@ -1,7 +1,6 @@
 """Risk under distribution shift: mixed patterns in context, noise along a chain of thought."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -13,6 +12,7 @@ from synthetic_tasks import Batch, NoisyReasoning, OutOfDomain
 from synthetic_tasks.noisy_cot import NoisyWorld
 from synthetic_tasks.transitions import noiseless
 from tdlab.models import Params, Transformer
+from tdlab.models.transformer import Trace
 from tdlab.probes import chain_of_thought, mistakes
 from tdlab.results import tidy
 from tdlab.studies.evaluation import Measure, measured, members
@@ -25,13 +25,6 @@ from tdlab.trajectory import Trained, final
 COEFFICIENT_SUMS = (0.5, 0.7, 0.9, 1.1, 1.3)
 NOISES = (0.0, 0.2, 0.4, 0.6, 0.7)
 TEST_PATTERNS = 10  # M' of the paper
-
-
-class Answer(NamedTuple):
-    """What a chain of thought takes of a trace."""
-
-    output: Tensor
-    attention: Tensor  # layer, head, column
 
 
 def shift(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> pd.DataFrame:
@@ -86,16 +79,13 @@ def _noisy(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
 
 def _wrong_steps(model: Transformer) -> Measure:
     def measure(params: Params, world: NoisyWorld, batch: Batch) -> dict[str, Tensor]:
-        def answer(context: Tensor, chain: Tensor, mask: Tensor) -> Answer:
+        def answer(context: Tensor, chain: Tensor, mask: Tensor) -> Trace:
             # As in training, the query is the last of all columns and padding stands before its
             # chain: positions are learned.
             gap = model.columns - len(context) - len(chain)
             prompt = torch.cat([pad(context, (0, 0, 0, gap)), chain])
             there = torch.cat([pad(mask, (0, gap)), mask.new_ones(len(chain))])
-            trace = model.forward(params, prompt, there)
-            looks = trace.attention[..., -1, :-1]
-            earlier = looks[..., len(context) + gap :]
-            return Answer(trace.output, torch.cat([looks[..., : len(context)], earlier], dim=-1))
+            return model.forward(params, prompt, there)
 
         def one(prompt: Tensor, mask: Tensor) -> Tensor:
             return chain_of_thought(

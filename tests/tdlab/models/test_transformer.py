@@ -15,10 +15,13 @@ from torch.nn.functional import layer_norm
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2Model
 
+import synthetic_tasks
 from synthetic_tasks import (
     CueText,
+    Digits,
     FullBatch,
     InContextClassification,
+    KeysAndValues,
     NoisyReasoning,
     OutOfDomain,
     Pathfinder,
@@ -315,6 +318,8 @@ TASKS: dict[str, tuple[Task, str, int | None, str]] = {
         2,
         "every token",
     ),
+    "keys and values": (FullBatch(of=KeysAndValues()), "squared", 1, "query"),
+    "digits": (Digits(), "logistic", None, "query"),
 }
 
 
@@ -338,6 +343,13 @@ def test_it_trains_on(name):
     )
     assert trace.attention.shape == (batch, 2, 2, task.columns, task.columns)
     assert trace.neurons.shape == (batch, 2, task.columns, 7)
+
+
+def test_no_task_of_the_lab_is_left_out():
+    given = [task for task, *_ in TASKS.values()]
+    tried = {type(task) for task in given} | {type(getattr(task, "of", task)) for task in given}
+    public = [getattr(synthetic_tasks, name) for name in synthetic_tasks.__all__]
+    assert {each for each in public if hasattr(each, "draw")} - {Task} <= tried
 
 
 @pytest.mark.parametrize("activation", [GELU(), SiLU(), PolyReLU(), PolyNorm()])
@@ -385,7 +397,7 @@ def test_it_refuses(field, bad, words):
         replace(SHAPE, **{field: bad})
 
 
-def test_it_refuses_an_activation_by_its_name():
-    unknown: Any = "relu"
-    with pytest.raises(TypeError, match=r"activation is 'relu', but must be one, such as GELU\(\)"):
+@pytest.mark.parametrize("unknown", ["relu", GELU], ids=["a name", "a class"])
+def test_it_refuses_an_activation_that_is_none(unknown: Any):
+    with pytest.raises(TypeError, match=r"activation is .*, but must be one, such as GELU\(\)"):
         replace(SHAPE, activation=unknown)

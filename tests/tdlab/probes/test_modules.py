@@ -12,7 +12,6 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from synthetic_tasks.threefry import stream
 from tdlab.probes import (
-    displacement,
     filter_normalized,
     functional,
     intervened,
@@ -253,13 +252,6 @@ def test_the_model_without_each_head_in_turn():
     )
     with pytest.raises(ValueError, match=r"there is no parameter 'h\.9\.x'"):
         without_each(params, "h.9.x", 0, 2)
-
-
-def test_displacement_is_the_way_of_the_answer_over_its_length():
-    at = {"w": torch.tensor([3.0, 4.0])}
-    moved = {"w": torch.tensor([3.0, 6.5])}
-    assert displacement(lambda params: 2 * params["w"], at, moved).item() == pytest.approx(0.5)
-    assert displacement(lambda params: 2 * params["w"], at, at) == 0
 
 
 def test_neurons_that_are_columns_are_pruned_by_their_norm():

@@ -46,7 +46,7 @@ def test_runs_differ_in_seed_and_the_kinds_in_task_loss_and_batch():
     assert (chain.loss, chain.batch, chain.task) == ("squared", 60, PAPER.chain)
 
 
-def test_each_variant_changes_one_thing():
+def test_each_variant_changes_what_its_name_says():
     made = {name: runs[0] for name, runs in PAPER.by_variant().items()}
     base = made["unchanged"]
     assert base == PAPER.runs(IN_CONTEXT)[0]
