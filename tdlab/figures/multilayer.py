@@ -24,8 +24,8 @@ _MASS = {
 }
 _LOSS = {"in context": "hinge risk", "chain of thought": "squared loss"}
 _VARIED = {
-    "coefficient_sum": "coefficient sum $S_1$ of mixed patterns (training: no mixture)",
-    "noise": "norm of the noise on test patterns (training: 0)",
+    "coefficient_sum": "coefficient sum $S_1$ of mixed patterns\n(training: no mixture)",
+    "noise": "norm of the noise on test patterns\n(training: 0)",
 }
 
 
@@ -55,12 +55,15 @@ def generalization(table: pd.DataFrame) -> Figure:
     """Zero-one error on trained and unseen tasks after training on 6, 12 and 24 of 30 tasks."""
     figure, ((ax,),) = grid(1, 1, width=6.8, height=3.6)
     rows = select(table, quantity="error")
-    rows = rows.assign(tasks=rows.tasks.map("{} tasks".format).replace(_BY_ALL))
+    names = rows.tasks.map("{} tasks".format).replace(_BY_ALL)
+    # After 24 tasks the others are those six: beside each other, neither hides the other.
+    beside = rows.trained.where(~names.isin(_BY_ALL.values()), rows.trained + 0.3)
+    rows = rows.assign(tasks=names, trained=beside)
     order = ["trained tasks", "unseen tasks", *_BY_ALL.values()]
     means(ax, rows, "trained", "tasks", order)
     ax.axhline(select(table, "theory", quantity="error").value.iloc[0], **THEORY)
     ax.set(xlabel="training tasks, of 30", ylabel="zero-one error (mean, 95 % interval)")
-    ax.set(xticks=sorted(rows.trained.unique()), ylim=(0, None))
+    ax.set(xticks=sorted(table.trained.unique()), ylim=(0, None))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     legend(figure, ax, theory=r"theory: $\to O(\epsilon)$", columns=2)
     return figure
@@ -75,8 +78,8 @@ def shift(table: pd.DataFrame) -> Figure:
         means(ax, rows, "at", "kind", list(_MASS))
         ax.set(title=rows.kind.iloc[0], xlabel=_VARIED[varied], ylim=(0, None))
         ax.yaxis.set_major_formatter(PercentFormatter(1))
-    axes[0].set(ylabel="zero-one error")
-    axes[1].set(ylabel="wrong steps of a chain")
+    axes[0].set(ylabel="zero-one error\n(mean, 95 % interval)")
+    axes[1].set(ylabel="wrong steps of a chain\n(mean, 95 % interval)")
     return figure
 
 
