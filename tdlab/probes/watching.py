@@ -74,25 +74,28 @@ def watched(
         What they hand out, of an ``nn.MultiheadAttention`` the attention of each head.
 
     Raises:
-        ValueError: where attention is hidden, missing, or has rows that do not sum to one, and for
-            a model in training mode.
+        ValueError: where attention is hidden, missing, or has rows that do not sum to one, for a
+            name that was not called, and for a model in training mode.
     """
     require_evaluation(model)
     seen, kept = Found(), Found()
     hugging = _is_hugging_face(model) and not attention
     asked = _asked(model) if hugging else {}
+    looked_at, kept_of = [] if hugging else _showing(model, attention), _named(model, activations)
     # Where hooks stand, torch's encoder calls its submodules, which in evaluation it need not.
     with Hooks() as hooks, nullcontext() if attention else _Fused(type(model).__name__):
-        for name in _named(model, activations):
+        for name in kept_of:
             _keep(hooks, model, name, kept, which=0)
-        for name in _showing(model, attention) if not hugging else ():
+        for name in looked_at:
             _show(hooks, model, name, seen)
         output = model(*inputs, **named, **asked)
+    _require_called(model, kept_of, kept)
+    if attention:
+        _require_called(model, looked_at, seen)
     if hugging:
         seen = _of_fields(model, output)
     if not seen:
         why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
-        why = f"it did not call {', '.join(attention)}" if attention else why
         raise ValueError(
             f"{type(model).__name__} has shown no attention: {why}; name the submodules that hand "
             "it out by attention="
@@ -220,6 +223,12 @@ class _Fused(TorchFunctionMode):
                 "attention; it must multiply queries and keys itself while it is captured"
             )
         return func(*args, **(kwargs or {}))
+
+
+def _require_called(model: nn.Module, names: Sequence[str], found: Found) -> None:
+    """Raises where a submodule that was named has handed out nothing."""
+    if idle := [name for name in names if name not in found]:
+        raise ValueError(f"{type(model).__name__} did not call {idle[0]}: there is nothing to keep")
 
 
 def _require_rows(name: str, attention: Tensor) -> None:

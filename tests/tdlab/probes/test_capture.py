@@ -263,10 +263,13 @@ def test_submodules_that_are_not_called_are_said(x):
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    with pytest.raises(
-        ValueError, match=r"has shown no attention: it did not call inner\.pattern;"
-    ):
-        capture(Idle().eval(), x, attention="inner.pattern")
+    model = nn.Sequential(Idle(), Written()).eval()
+    for shown, kept in (("*.pattern", ()), ("1.pattern", "0.inner")):
+        with pytest.raises(
+            ValueError, match=r"Sequential did not call 0\.inner.*: there is nothing"
+        ):
+            capture(model, x, attention=shown, activations=kept)
+    assert capture(model, x, attention="1.pattern")
 
 
 def test_a_hugging_face_model_inside_another_is_not_passed_over():
