@@ -144,6 +144,8 @@ class Run:
         return (self.arithmetic, wanted, self.after is None, self.earlier_steps)
 
     def _require_freezing(self) -> None:
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.frozen):
+            raise ValueError(f"frozen is {self.frozen}, but must be pairs, such as (('W_Q', 100),)")
         for name, step in self.frozen:
             if name not in self._trained:
                 raise ValueError(f"{name} does not move; what does: {', '.join(self._trained)}")

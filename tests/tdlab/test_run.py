@@ -323,6 +323,7 @@ def test_what_is_frozen_from_the_start_is_not_trained():
 @pytest.mark.parametrize(
     ("frozen", "words"),
     [
+        (("W_Q", 3), r"frozen is \('W_Q', 3\), but must be pairs, such as \(\('W_Q', 100\),\)"),
         ((("W_X", 3),), "W_X does not move; what does: W_Q, W_K, W_V, W_O"),
         ((("W_Q", -1),), "the step from which W_Q is frozen is -1"),
         ((("W_Q", 3), ("W_Q", 5)), "must name a parameter once"),
