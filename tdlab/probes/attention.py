@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tdlab.probes.masks import require_boolean
+
 
 def concentration(
     attention: Float[Tensor, "*a l"], relevant: Bool[Tensor, "*b l"]
@@ -62,14 +64,16 @@ def only(
     """A clamp that holds the attention of some heads, and leaves that of the others to the model.
 
     ``heads`` has the axes (layer, head). The models of this laboratory take the clamp as
-    ``forward(params, prompt, mask, clamp)``.
+    ``forward(params, prompt, mask, clamp)``, and take it as it is: rows need not sum to one.
 
     Returns:
         ``attention``, and NaN where a head is none of ``heads``.
 
     Raises:
+        TypeError: unless ``heads`` is boolean.
         ValueError: where there is no such head, or the axes do not fit.
     """
+    require_boolean("heads", heads)
     if attention.shape[-4:-2] != heads.shape:
         raise ValueError(
             f"attention has shape {tuple(attention.shape)}, heads {tuple(heads.shape)}, but must "
@@ -81,8 +85,7 @@ def only(
 
 
 def _require_fit(one: Tensor, mask: Tensor, name: str, other: str = "attention") -> None:
-    if mask.dtype != torch.bool:
-        raise TypeError(f"{name} has dtype {mask.dtype}, but must be boolean")
+    require_boolean(name, mask)
     shapes = f"{other} has shape {tuple(one.shape)}, {name} {tuple(mask.shape)}"
     if not one.ndim or not mask.ndim or one.shape[-1] != mask.shape[-1]:
         raise ValueError(f"{shapes}: the last axis of both must be the context examples")

@@ -128,6 +128,8 @@ def require_alike(params: Params, other: Params) -> None:
 
 def require_leaves(params: Params, names: Sequence[str]) -> None:
     """Raises one line unless ``params`` has all these leaves."""
+    if isinstance(names, str):
+        raise TypeError(f"names are {names!r}, but must be several, such as [{names!r}]")
     if strange := [name for name in names if name not in params]:
         raise ValueError(f"there is no parameter {strange[0]!r}; there are: {', '.join(params)}")
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from synthetic_tasks.threefry import uniforms
 from synthetic_tasks.value import require_between, require_choice, require_count
 from tdlab.probes.directions import Params, require_leaves
+from tdlab.probes.masks import require_boolean
 
 ORDERS = ("smallest", "random", "largest")
 
@@ -61,16 +62,19 @@ def pruned(params: Params, name: str, kept: Bool[Tensor, "*a"]) -> Params:
         New parameters; all other leaves are those given.
 
     Raises:
+        TypeError: for a mask that is not boolean.
         ValueError: for a leaf that is not there, or a mask that does not fit it or is empty.
     """
     require_leaves(params, [name])
+    require_boolean("the mask", kept)
     leaf = params[name]
     if not kept.numel() or kept.shape != leaf.shape[: kept.ndim]:
         raise ValueError(
             f"the mask has shape {tuple(kept.shape)}, but {name} has {tuple(leaf.shape)}: "
             "mask its first axes, or its entries"
         )
-    return {**params, name: leaf * kept.reshape(*kept.shape, *[1] * (leaf.ndim - kept.ndim))}
+    stays = kept.reshape(*kept.shape, *[1] * (leaf.ndim - kept.ndim))
+    return {**params, name: torch.where(stays, leaf, 0)}
 
 
 def without_each(params: Params, name: str, axis: int, count: int) -> list[Params]:
@@ -101,8 +105,10 @@ def mask_along(
         A mask of the shape of the leaf.
 
     Raises:
+        TypeError: unless ``kept`` is boolean.
         ValueError: where the axis is not there, or is no multiple of ``k``.
     """
+    require_boolean("kept", kept)
     if not -leaf.ndim <= axis < leaf.ndim or not len(kept) or leaf.shape[axis] % len(kept):
         raise ValueError(
             f"a leaf of shape {tuple(leaf.shape)} has no {len(kept)} equal blocks along axis {axis}"

@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_refused_in_one_line_with_both_shapes_or_the_dtype(
     # Without the suite's own shape checks, as in a script of somebody else.
     script = """
 import torch
-from tdlab.probes import concentration
+from tdlab.probes import concentration, only
 from tdlab.probes.attention import by_step_and_pattern
 for attention, relevant in (((2, 3, 4, 5), (4, 6)), ((2, 3, 4, 5), (3, 5)), ((), (5,)), ((5,), ())):
     try:
@@ -136,6 +136,11 @@ for attention, pattern in (((2, 4), one), ((2, 4, 3), one), ((5, 3), one[:, :2])
         by_step_and_pattern(torch.ones(attention), one, pattern)
     except ValueError as error:
         print(error)
+for heads in (torch.ones(2, 3), [[True]]):
+    try:
+        only(torch.ones(2, 3, 5, 5), heads)
+    except TypeError as error:
+        print(error)
 """
     done = in_a_process_of_its_own(script)
     last, leading = "the last axis of both must be the context examples", "the leading axes must"
@@ -152,6 +157,8 @@ for attention, pattern in (((2, 4), one), ((2, 4, 3), one), ((5, 3), one[:, :2])
         f"attention has shape (2, 4, 3), same_step (5, 3): {leading} be equal or broadcast",
         f"attention has shape (5, 3), same_pattern (5, 2): {last}",
         f"same_step has shape (5, 3), same_pattern (4, 3): {leading} be equal or broadcast",
+        "heads has dtype torch.float32, but must be boolean",
+        "heads is [[True]], but must be a boolean tensor",
     ], done.stderr
 
 

@@ -1,5 +1,6 @@
 """Masks: which rows and entries go, in which order, how many; parameters stay as they are."""
 
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -167,21 +168,40 @@ def test_a_mask_that_does_not_fit_is_refused_with_both_shapes(shape):
     assert str(shape) in str(e.value)
 
 
-def test_weights_that_are_no_matrix_are_refused_in_one_line_with_their_shape():
+def test_what_is_pruned_is_zero_though_it_was_infinite():
+    leaf = torch.tensor([[1.0, math.inf], [-2.0, math.nan]])
+    found = pruned({"W": leaf}, "W", torch.tensor([[True, False], [False, False]]))["W"]
+    assert found.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+def test_weights_that_are_no_matrix_and_masks_of_numbers_are_refused_in_one_line():
     # Without the suite's own shape checks, as in a script of somebody else.
     script = """
 import torch
-from tdlab.probes import keep, keep_entries
+from tdlab.probes import keep, keep_entries, mask_along, pruned
 for mask in (keep, keep_entries):
     try:
         mask(torch.ones(5), 0.4)
     except ValueError as error:
         print(type(error).__name__, error)
+W = torch.ones(2, 4)
+for make in (
+    lambda: pruned({"W": W}, "W", torch.tensor([0, 1])),
+    lambda: pruned({"W": W}, "W", [True, False]),
+    lambda: mask_along(W, 1, torch.tensor([0.5, 1])),
+):
+    try:
+        make()
+    except TypeError as error:
+        print(error)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    said = done.stdout.splitlines()
+    *said, places, listed, numbers = done.stdout.splitlines()
     assert len(said) == 2, done
     for line in said:
         assert line.startswith("ValueError weights have shape (5,), but "), line
+    assert places == "the mask has dtype torch.int64, but must be boolean"
+    assert listed == "the mask is [True, False], but must be a boolean tensor"
+    assert numbers == "kept has dtype torch.float32, but must be boolean"
