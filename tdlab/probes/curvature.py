@@ -34,8 +34,11 @@ def hessian_vector(risk: Risk, params: Params) -> Callable[[Params], Params]:
 
     Returns:
         The product, of leaves with leaves.
+
+    Raises:
+        ValueError: where the risk is not a single number, or no function of the parameters.
     """
-    back = vjp(grad(risk), params)[1]
+    back = vjp(_gradient(risk), params)[1]
 
     def product(vector: Params) -> Params:
         require_alike(params, vector)
@@ -73,7 +76,7 @@ def top_eigenvalues(
 
     Raises:
         ValueError: for a count above the dimension or above ``iterations``, a leaf that is not
-            there, or a Hessian that is not finite.
+            there, a risk that is no function of the parameters, or a Hessian that is not finite.
     """
     risk, leaves = _of(risk, params, moving)
     flat = _flat(leaves)
@@ -120,7 +123,8 @@ def gradient_variation(
         A ratio for each successive pair of ``at``.
 
     Raises:
-        ValueError: for a zero direction, a leaf that is not there, or unless ``at`` increases.
+        ValueError: for a zero direction, a leaf that is not there, a risk as ``hessian_vector``
+            refuses it, or unless ``at`` increases.
     """
     if len(at) < 2 or (at.diff() <= 0).any():
         raise ValueError(f"the points {at.tolist()} must increase, and be at least two")
@@ -130,7 +134,7 @@ def gradient_variation(
 
     def gradient(point: Params) -> Tensor:
         risk_of_moving, leaves = _of(risk, point, moving)
-        return _flat(grad(risk_of_moving)(leaves))
+        return _flat(_gradient(risk_of_moving)(leaves))
 
     gradients = over_points(gradient, params, [direction], at[:, None], memory)
     steps = (size * at.diff().to(size)).to(gradients)
@@ -144,6 +148,26 @@ def _of(risk: Risk, params: Params, moving: Sequence[str] | None) -> tuple[Risk,
     require_leaves(params, moving)
     leaves = {name: params[name] for name in moving}
     return lambda moved: risk({**params, **moved}), leaves
+
+
+def _gradient(risk: Risk) -> Callable[[Params], Params]:
+    """``torch.func.grad``, which says where a risk that reads no parameter would have zeros."""
+
+    def read(params: Params) -> Tensor:
+        value = risk(params)
+        if value.ndim:
+            raise ValueError(
+                f"the risk has shape {tuple(value.shape)}, but must be a single number"
+            )
+        # Of a copy, since a number from elsewhere would come with what it requires there.
+        if not value.clone().requires_grad:
+            raise ValueError(
+                "the risk does not depend on the parameters that it is given: it reads others, or "
+                "detaches what it makes of them"
+            )
+        return value
+
+    return grad(read)
 
 
 def _flat(params: Params) -> Tensor:

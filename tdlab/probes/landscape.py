@@ -1,7 +1,8 @@
 """The loss along a line and on a plane through parameter space.
 
 A risk is any differentiable function of the parameters to one number: of a model with data of its
-own, whatever the model. Many points are evaluated at once, as many as fit into a given memory.
+own, whatever the model. Many points are evaluated at once, as many as fit into a given memory; with
+``memory=1`` each is evaluated by itself, and the risk may branch on the numbers.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.func import hessian, vmap
+from torch import Tensor
+from torch.func import grad, hessian, vmap
 
 from synthetic_tasks.threefry import stream
 from tdlab.probes import gradient_variation, hessian_vector, top_eigenvalues
@@ -333,6 +334,60 @@ def test_variation_is_the_difference_of_gradients_and_each_pair_has_its_own(
             change = math.sqrt(sum((b - a).square().sum() for a, b in pairs))
             assert found[i].item() == pytest.approx(change / (size * (at[i + 1] - at[i])).item())
         assert found[0] != pytest.approx(found[1].item(), rel=1e-3)
+
+
+OWN = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
+
+
+def of_other_parameters(params):
+    """What becomes of a closure over a module: it reads the module's own."""
+    return OWN.square().sum()
+
+
+BEFORE = OWN.square().sum()
+
+
+def of_a_number_from_before(params):
+    return BEFORE
+
+
+def of_each(params):
+    return params["bias"] * params["out"].flatten()
+
+
+def detached(params):
+    return params["bias"].detach().square().sum()
+
+
+@pytest.mark.parametrize(
+    ("risk", "words"),
+    [
+        (of_other_parameters, "the risk does not depend on the parameters that it is given"),
+        (of_a_number_from_before, "the risk does not depend on the parameters that it is given"),
+        (detached, "the risk does not depend on the parameters that it is given"),
+        (of_each, r"the risk has shape \(104,\), but must be a single number"),
+    ],
+)
+def test_a_risk_that_is_no_function_of_its_parameters_is_refused(params, risk, words):
+    for probe in (
+        lambda: hessian_vector(risk, params),
+        lambda: top_eigenvalues(risk, params, 1, KEY),
+        lambda: gradient_variation(risk, params, params, torch.tensor([0.0, 1.0])),
+    ):
+        with pytest.raises(ValueError, match=words):
+            probe()
+
+
+def test_a_hessian_may_itself_be_mapped_and_differentiated(generator):
+    """As over the members of an ensemble."""
+
+    def product(a: Tensor, v: Tensor) -> Tensor:
+        return hessian_vector(lambda p: (p["a"] ** 4).sum(), {"a": a})({"a": v})["a"]
+
+    a, v = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    torch.testing.assert_close(vmap(product)(a, v), 12 * a**2 * v)
+    slope = grad(lambda a: product(a, v[0]).sum())(a[0])
+    torch.testing.assert_close(slope, 24 * a[0] * v[0])
 
 
 LEAVES = (("W_Q", "W_K", "W_V", "W_O", "W_1", "W_2", "out", "bias"), ("W_O", "bias"))
