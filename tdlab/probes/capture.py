@@ -24,7 +24,7 @@ Probe = Callable[[Captured], Any]
 def capture(
     model: nn.Module,
     *inputs: Tensor,
-    attention: str | Sequence[str] = (),
+    attention: str | Sequence[str] | None = (),
     activations: str | Sequence[str] = (),
     probe: Probe | None = None,
     at_once: int = AT_ONCE,
@@ -36,10 +36,13 @@ def capture(
 
     Of a Hugging Face model it is what ``output_attentions`` gives, of other modules that of every
     ``nn.MultiheadAttention``. Where a model computes attention in some other way, ``attention``
-    names the submodules that hand it out (as their output, or as the second of several).
-    ``activations`` names submodules whose outputs are kept. Names may be patterns, such as
-    ``"h.*.mlp.act"``. The model is called as ``model(*inputs, **named, **shared)`` and computes
-    what it would without being looked at; no gradient is recorded.
+    names the submodules that hand it out (as their output, as an ``nn.Softmax`` does, or as the
+    second of several); it is ``None`` where only activations are wanted. ``activations`` names
+    submodules whose outputs are kept. Names may be patterns, such as ``"h.*.mlp.act"``, in which
+    ``*`` stands for anything without a dot and ``**`` for anything. The model is called as
+    ``model(*inputs, **named, **shared)`` and computes what it would without being looked at; no
+    gradient is recorded. What nobody can see is a softmax in the midst of a ``forward``: beside an
+    ``nn.MultiheadAttention`` it goes unnoticed.
 
     With a ``probe``, a function from ``Captured`` to tensors with a leading prompt axis (in any
     dictionary or tuple), prompts are captured ``at_once`` at a time, so that memory does not grow
@@ -56,16 +59,21 @@ def capture(
     """
 
     def at(inputs: Sequence[Tensor], named: Mapping[str, Any]) -> Captured:
-        names = (_several(attention), _several(activations))
+        names = (None if attention is None else _several(attention), _several(activations))
         return watched(model, inputs, {**named, **(shared or {})}, *names)
 
     if probe is None:
         return at(inputs, named)
     require_count("at_once", at_once, 1)
     count = _prompts(inputs, named, prompt_axis)
+    # The first by itself: where a probe's leading axis is another, one of its sizes shows it.
+    blocks = [
+        range(1),
+        *(range(1, count)[at : at + at_once] for at in range(0, count - 1, at_once)),
+    ]
     found = []
-    for first in range(0, count, at_once):
-        size = min(at_once, count - first)
+    for block in blocks:
+        first, size = block.start, len(block)
 
         def part(each: Any, first: int = first, size: int = size) -> Any:
             return each.narrow(prompt_axis, first, size) if isinstance(each, Tensor) else each

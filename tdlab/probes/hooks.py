@@ -1,15 +1,17 @@
 """Submodules of other people's modules: found by name, and looked at while they are called."""
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from threading import get_ident
 from typing import Any
 
 from torch import nn
 
 Hook = Callable[..., Any]
+
+_STARS = {"*": "[^.]*", "**": ".*"}
 
 
 class Hooks(ExitStack[None]):
@@ -39,9 +41,18 @@ class Hooks(ExitStack[None]):
 
 
 def named_like(module: nn.Module, pattern: str) -> list[str]:
-    """Submodules whose names match the pattern, in order; ``ValueError`` if there are none."""
+    """Submodules whose names match; ``*`` stands for anything without a dot, ``**`` for anything.
+
+    Returns:
+        Names in the order of the module.
+
+    Raises:
+        ValueError: where there is none.
+    """
     names = [name for name, _ in module.named_modules() if name]
-    matching = [name for name in names if fnmatchcase(name, pattern)]
+    parts = re.split(r"(\*\*?)", pattern)
+    wanted = re.compile("".join(_STARS.get(part, re.escape(part)) for part in parts))
+    matching = [name for name in names if wanted.fullmatch(name)]
     if not matching:
         kind = type(module).__name__
         raise ValueError(f"{kind} has no submodule {pattern!r}{near(pattern, names)}")
@@ -50,8 +61,8 @@ def named_like(module: nn.Module, pattern: str) -> list[str]:
 
 def near(name: str, known: list[str]) -> str:
     """The end of an error line about an unknown name; of the known ones there may be thousands."""
-    found = get_close_matches(name, known, n=1)
-    if found:
+    further = [other for other in known if other.endswith(f".{name}")]  # where it stands deeper
+    if found := further[:1] or get_close_matches(name, known, n=1):
         return f"; did you mean {found[0]!r}?"
     return f"; it has {len(known)}, such as {', '.join(known[:3])}"
 

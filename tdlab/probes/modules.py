@@ -25,10 +25,10 @@ _OPEN = RLock()  # ``sdpa_kernel`` sets what the whole process has
 def functional(module: nn.Module) -> tuple[Forward, Params]:
     """The module as a function ``forward(params, *inputs, **named)``, and its parameters.
 
-    Parameters may be batched, pruned, moved along a direction and differentiated twice, and the
-    module keeps its own; so do its buffers. Attention is computed in the open, because the fused
-    one has no second derivative on a CPU. Of parameters that are left out, the module's own count;
-    of those that are tied, the first name does.
+    Parameters are copies, and may be batched, pruned, moved along a direction and differentiated
+    twice, while the module keeps its own, and its buffers. Attention is computed in the open,
+    because the fused one has no second derivative on a CPU. Of parameters that are left out, the
+    copies count; of those that are tied, the first name does.
 
     Returns:
         The function, and the parameters by their names, without gradients.
@@ -39,7 +39,7 @@ def functional(module: nn.Module) -> tuple[Forward, Params]:
             another shape, and where none of those that were changed is read.
     """
     require_evaluation(module)
-    own = {name: leaf.detach() for name, leaf in module.named_parameters()}
+    own = {name: leaf.detach().clone() for name, leaf in module.named_parameters()}
 
     def forward(params: Params, *inputs: Any, **named: Any) -> Any:
         require_evaluation(module)
@@ -66,10 +66,14 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
         The output of the module.
 
     Raises:
+        TypeError: for edits that are no mapping, and one that gives no tensor.
         ValueError: for a name that no submodule has, one with two edits, one that was not called,
             an edit that gives another shape, and a module in training mode.
     """
     require_evaluation(module)
+    if not isinstance(edits, Mapping):
+        kind = type(edits).__name__
+        raise TypeError(f"edits are of type {kind}, but must map names of submodules to functions")
     if not edits:
         raise ValueError("the intervention touches nothing: there is no edit")
     wanted, edited = _by_name(module, edits), set[str]()
@@ -78,6 +82,8 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
         def hook(_module: nn.Module, _args: object, output: Any) -> Any:
             first = output if isinstance(output, Tensor) else output[0]
             changed = edit(first)
+            if not isinstance(changed, Tensor):
+                raise TypeError(f"the edit of {name} makes {changed!r} of a tensor")
             if changed.shape != first.shape:
                 raise ValueError(
                     f"the edit of {name} makes {tuple(changed.shape)} of {tuple(first.shape)}"

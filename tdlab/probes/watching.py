@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -36,9 +36,11 @@ class Captured(NamedTuple):
     def layers(self) -> Float[Tensor, "layer *b h n m"]:
         """Attention of all layers.
 
-        ``ValueError`` where they have different shapes, or are of several kinds: names that differ
-        in more than numbers, such as those of an encoder and a decoder.
+        ``ValueError`` where there is none, and where layers have different shapes or are of several
+        kinds: names that differ in more than numbers, such as those of an encoder and a decoder.
         """
+        if not self.attention:
+            raise ValueError("there is no attention: it was not asked for")
         kinds = {re.sub(r"\d+", "*", name.split(" (")[0]): None for name in self.attention}
         if len(kinds) > 1:
             raise ValueError(
@@ -50,14 +52,28 @@ class Captured(NamedTuple):
             raise ValueError(f"layers differ in the shape of their attention: {shapes}")
         return torch.stack(list(self.attention.values()))
 
-    def from_query(self, query: int = -1) -> Float[Tensor, "layer h b m"]:
-        """Where one token looks, the last unless told otherwise.
+    def from_query(self, query: int | Int[Tensor, " b"] = -1) -> Float[Tensor, "layer h b m"]:
+        """Where one token looks: the last, that place, or one place for each prompt.
+
+        Of prompts that are padded on the right the last token is padding; their own last ones stand
+        at ``lengths - 1``.
 
         Returns:
             Attention with the axes that ``concentration`` and ``entropy`` take, prompts and columns
             last.
+
+        Raises:
+            ValueError: where there is not one place a prompt.
         """
-        return self.layers[..., query, :].movedim(1, -2)
+        layers = self.layers
+        if isinstance(query, int):
+            return layers[..., query, :].movedim(1, -2)
+        if layers.ndim != 5 or query.shape != layers.shape[1:2]:
+            raise ValueError(
+                f"places have shape {tuple(query.shape)}, but attention {tuple(layers.shape)}: "
+                "there must be one for each prompt"
+            )
+        return layers[:, torch.arange(len(query)), :, query].movedim(0, 2)
 
 
 @torch.no_grad()
@@ -65,10 +81,12 @@ def watched(
     model: nn.Module,
     inputs: Sequence[Tensor],
     named: Mapping[str, Any],
-    attention: Sequence[str],
+    attention: Sequence[str] | None,
     activations: Sequence[str],
 ) -> Captured:
     """Calls the model and watches the named submodules, or where there are none those it knows.
+
+    Where ``attention`` is ``None``, there is none to be shown.
 
     Returns:
         What they hand out, of an ``nn.MultiheadAttention`` the attention of each head.
@@ -79,26 +97,29 @@ def watched(
     """
     require_evaluation(model)
     seen, kept = Found(), Found()
-    hugging = _is_hugging_face(model) and not attention
+    by_itself = attention is not None and not attention  # which submodules is not said
+    hugging = by_itself and _is_hugging_face(model)
     asked = _asked(model) if hugging else {}
-    looked_at, kept_of = [] if hugging else _showing(model, attention), _named(model, activations)
+    kept_of, looked_at = _named(model, activations), _named(model, attention or ())
+    if by_itself and not hugging:
+        looked_at = _of_torch(model)
     # Where hooks stand, torch's encoder calls its submodules, which in evaluation it need not.
-    with Hooks() as hooks, nullcontext() if attention else _Fused(type(model).__name__):
+    with Hooks() as hooks, _Fused(type(model).__name__) if by_itself else nullcontext():
         for name in kept_of:
             _keep(hooks, model, name, kept, which=0)
         for name in looked_at:
             _show(hooks, model, name, seen)
-        output = model(*inputs, **named, **asked)
+        output = model(*inputs, **{**named, **asked})
     _require_called(model, kept_of, kept)
     if attention:
         _require_called(model, looked_at, seen)
     if hugging:
         seen = _of_fields(model, output)
-    if not seen:
+    if by_itself and not seen:
         why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
         raise ValueError(
-            f"{type(model).__name__} has shown no attention: {why}; name the submodules that hand "
-            "it out by attention="
+            f"{type(model).__name__} has shown no attention: {why}; name by attention= the "
+            "submodules that hand it out, such as an nn.Softmax, or None for activations alone"
         )
     for name, each in seen.items():
         _require_rows(name, each)
@@ -142,10 +163,8 @@ def _named(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for pattern in patterns for name in named_like(model, pattern)))
 
 
-def _showing(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """The submodules to watch: those that are named, or all of torch's own attention."""
-    if patterns:
-        return _named(model, patterns)
+def _of_torch(model: nn.Module) -> list[str]:
+    """All of torch's own attention; raises where a Hugging Face model would be passed over."""
     for name, module in model.named_modules():
         if _is_hugging_face(module):
             raise ValueError(
@@ -171,7 +190,8 @@ def _keep(hooks: Hooks, model: nn.Module, name: str, found: Found, which: int) -
     def hook(_module: nn.Module, _args: object, output: Any) -> None:
         each = output if isinstance(output, Tensor) else output[which]
         if not isinstance(each, Tensor):
-            raise ValueError(f"{name} has handed out {each!r} where a tensor was wanted")
+            hint = "; of Hugging Face: set_attn_implementation('eager')" if each is None else ""
+            raise ValueError(f"{name} has handed out {each!r} where a tensor was wanted{hint}")
         _add(found, name, each)
 
     hooks.after(model.get_submodule(name), hook)

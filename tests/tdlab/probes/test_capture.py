@@ -168,6 +168,44 @@ def test_a_hook_that_was_there_sees_what_it_would_without_us():
     assert seen == [None]
 
 
+def test_a_star_stops_at_a_dot_and_two_do_not(x):
+    model = nn.Sequential(nn.Sequential(Written()), Written()).eval()
+    assert list(capture(model, x, attention="*.pattern").attention) == ["1.pattern"]
+    both = ["0.0.pattern", "1.pattern"]
+    assert list(capture(model, x, attention="**.pattern").attention) == both
+    with pytest.raises(ValueError, match=r"no submodule 'pattern'; did you mean '0\.0\.pattern'\?"):
+        capture(model, x, attention="pattern")
+
+
+def test_activations_are_captured_of_a_model_without_attention(x):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU()).eval()
+    seen = capture(model, x, attention=None, activations="0")
+    assert seen.activations["0"].equal(model[0](x))
+    assert seen.attention == {}
+    with pytest.raises(ValueError, match="there is no attention: it was not asked for"):
+        _ = seen.layers
+    fused = capture(Written(fused=True), x, attention=None)
+    assert fused.output.equal(Written(fused=True)(x))
+
+
+def test_where_each_prompt_has_a_last_token_of_its_own(x):
+    """As of prompts that are padded on the right."""
+    seen, last = capture(planted.gpt2(), KINDS), torch.tensor([3, 5])
+    looks = seen.from_query(last)
+    assert looks.shape == (3, 2, 2, COLUMNS)
+    for prompt, place in enumerate(last.tolist()):
+        assert looks[:, :, prompt].equal(seen.from_query(place)[:, :, prompt])
+    with pytest.raises(
+        ValueError, match=r"places have shape \(3,\), .* must be one for each prompt"
+    ):
+        seen.from_query(torch.tensor([1, 2, 3]))
+
+
+def test_a_hugging_face_model_may_be_asked_for_tuples():
+    seen = capture(planted.gpt2(), KINDS, return_dict=False)
+    assert seen.layers.shape == (3, 2, 2, COLUMNS, COLUMNS)
+
+
 def test_patterns_that_name_a_submodule_twice_keep_it_once(x):
     model = nn.Sequential(Written(), Written()).eval()
     seen = capture(model, x, attention=["0.pattern", "*.pattern"], activations=["*", "0"])
@@ -264,7 +302,7 @@ def test_submodules_that_are_not_called_are_said(x):
             return x
 
     model = nn.Sequential(Idle(), Written()).eval()
-    for shown, kept in (("*.pattern", ()), ("1.pattern", "0.inner")):
+    for shown, kept in (("**.pattern", ()), ("1.pattern", "0.inner")):
         with pytest.raises(
             ValueError, match=r"Sequential did not call 0\.inner.*: there is nothing"
         ):
@@ -287,6 +325,10 @@ def test_a_hugging_face_model_inside_another_is_not_passed_over():
     model = Both().eval()
     with pytest.raises(ValueError, match=r"^backbone of Both is a Hugging Face model, which shows"):
         capture(model, KINDS)
+    model.backbone.set_attn_implementation("sdpa")
+    with pytest.raises(ValueError, match=r"h\.0\.attn has handed out None .*'eager'\)"):
+        capture(model, KINDS, attention="backbone.h.*.attn")
+    model.backbone.set_attn_implementation("eager")
     seen = capture(model, KINDS, attention="backbone.h.*.attn")
     assert seen.layers.equal(capture(model.backbone, KINDS).layers)
 
@@ -400,6 +442,12 @@ def test_memory_does_not_grow_with_the_prompts_where_a_probe_reduces():
 def test_a_probe_that_has_no_prompt_axis_is_refused(probe, words):
     with pytest.raises(ValueError, match=words):
         capture(planted.gpt2(), KINDS, probe=probe, at_once=1)
+
+
+def test_a_probe_whose_first_axis_has_the_length_of_a_block_by_chance_is_refused():
+    three = KINDS[[0, 1, 0]]  # as many prompts as layers
+    with pytest.raises(ValueError, match=r"made \(3, 1, 2, 6, 6\) of 1 prompts"):
+        capture(planted.gpt2(), three, probe=lambda seen: seen.layers, at_once=3)
 
 
 def test_inputs_with_different_numbers_of_prompts_are_refused():

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 import torch
@@ -101,6 +102,21 @@ def test_the_top_of_the_hessian_is_that_of_the_dense_one():
     found = top_eigenvalues(risk, params, 2, stream(0, "probe"), moving=names)
     expected = torch.linalg.eigvalsh(dense).flip(0)[:2]
     torch.testing.assert_close(found.values, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_parameters_are_copies_on_both_sides():
+    module = nn.Linear(2, 1).eval()
+    before = module.weight.detach().clone()
+    forward, params = functional(module)
+    params["weight"].zero_()
+    assert module.weight.equal(before)
+    with torch.no_grad():
+        module.weight.add_(1)
+    forward, params = functional(module)
+    with torch.no_grad():
+        module.weight.add_(1)
+    assert params["weight"].equal(before + 1)
+    assert forward(params, torch.eye(2)).equal((before + 1).T + module.bias)
 
 
 def test_buffers_stay_as_they_are():
@@ -296,6 +312,15 @@ def test_an_edit_of_attention_changes_its_first_output_and_keeps_the_others():
             leaf = f"h.{place}.attn.c_proj.{name}"
             params = pruned(params, leaf, torch.zeros_like(params[leaf], dtype=torch.bool))
     torch.testing.assert_close(found, forward(params, KINDS).last_hidden_state, rtol=0, atol=1e-5)
+
+
+def test_an_edit_that_gives_no_tensor_is_refused():
+    def in_place(x: Tensor) -> Any:
+        """Forgets to return it, as is easily done where it is changed in place."""
+        x.zero_()
+
+    with pytest.raises(TypeError, match=r"the edit of layers\.0 makes None of a tensor"):
+        intervened(planted.encoder(), {"layers.0": in_place}, planted.tokens())
 
 
 @pytest.mark.parametrize(
