@@ -55,9 +55,10 @@ class Run:
         require_count("batch", self.batch, 1)
         require_count("seed", self.seed, 0)
         require_count("steps", self.steps, 0)
-        for name, kind in _KINDS.items():
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} is {getattr(self, name)!r}, but must be a {kind.__name__}")
+        for name, kind in _KINDS.items():  # a class has the methods of its values
+            its = getattr(self, name)
+            if isinstance(its, type) or not isinstance(its, kind):
+                raise TypeError(f"{name} is {its!r}, but must be a {kind.__name__}")
         if self.after is not None and not isinstance(self.after, Run):
             raise TypeError(f"after is {self.after!r}, but must be a Run or None")
         self._require_freezing()
@@ -90,9 +91,12 @@ class Run:
         Raises:
             ValueError: for a name that does not move, for all that do, and a step out of range.
         """
-        if not 0 <= step < self.steps:
-            raise ValueError(f"step is {step}, but must be at least 0 and below {self.steps}")
-        if not names or {*names, *dict(self.frozen)} >= set(self._trained):
+        require_count("step", step, 0)
+        if step >= self.steps:
+            raise ValueError(f"step is {step}, but must be below {self.steps}")
+        if not names:
+            raise ValueError(f"nothing is frozen: name some of {', '.join(self.moving)}")
+        if {*names, *dict(self.frozen)} >= set(self._trained):
             raise ValueError(f"{list(names)} are frozen of {list(self.moving)}: some must, not all")
         return replace(self, frozen=(*self.frozen, *((name, step) for name in names)))
 

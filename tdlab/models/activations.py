@@ -103,7 +103,8 @@ class PolyReLU:
 class PolyNorm:
     r""":math:`a_0 + \sum_{i=1}^{3} a_i\, x^i / \mathrm{rms}(x^i)`, started as :class:`PolyReLU`.
 
-    The root mean square is over the neurons of one token (Zhuo et al., as there).
+    The root mean square is over the neurons of one token, and the mean in it is raised by 1e-6, as
+    in the authors' own (Zhuo et al., as there).
     """
 
     revision: ClassVar[int] = 1
@@ -116,7 +117,7 @@ class PolyNorm:
         return _polynomial(coefficients, *map(_normalized, _powers(x)))
 
 
-_EPS = 1e-6  # what the mean square of a power is at least, as in the authors' own
+_EPS = 1e-6  # added to the mean square of a power, as in the authors' own
 
 
 def _powers(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

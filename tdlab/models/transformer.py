@@ -51,9 +51,16 @@ class Transformer:
     tokens a prompt may have where positions are learned; a position is a column's place.
 
     Weights start at N(0, xi^2), biases at 0, gains at 1; what writes into the residual stream
-    (``W_O``, ``W_2``) is divided by the root of twice the number of layers, all as in GPT-2. Each
-    leaf of the layers has a leading layer axis. (``b_K`` is there as in GPT-2, but moves nothing:
-    it adds the same to all scores of a query. Its gradient is rounding alone.)
+    (``W_O``, ``W_2``) is divided by the root of twice the number of layers, all as in GPT-2.
+
+    Leaves, w being the width of a head: at the ends the maps ``E (token_width, d)``, ``e (d,)``,
+    ``P (columns, d)``, where positions are learned, ``U (d, y)``, ``u (y,)``; of attention
+    ``W_Q``, ``W_K``, ``W_V (layer, h, d, w)``, ``b_Q``, ``b_K``, ``b_V (layer, h, 1, w)``,
+    ``W_O (layer, h, w, d)``, ``b_O (layer, d)``; of the neurons ``W_1 (layer, d, m)``,
+    ``b_1 (layer, m)``, ``W_2 (layer, m, d)``, ``b_2 (layer, d)``, and ``phi (layer, a)``, where the
+    activation has coefficients; of normalization ``gain_1``, ``shift_1``, ``gain_2``,
+    ``shift_2 (layer, d)``, and ``gain``, ``shift (d,)`` at the end. (``b_K`` is there as in GPT-2,
+    but moves nothing: it adds the same to all scores of a query. Its gradient is rounding alone.)
 
     Raises:
         ValueError: for numbers out of range, unknown choices, and heads that do not divide the

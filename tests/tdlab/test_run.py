@@ -270,6 +270,7 @@ def test_a_dtype_is_torchs():
         ({"steps": -1}, ValueError, "steps is -1, but must be at least 0"),
         ({"steps": "400"}, TypeError, "steps is '400', but must be an integer of at least 0"),
         ({"task": "icl"}, TypeError, "task is 'icl', but must be a Task"),
+        ({"task": InContextClassification}, TypeError, "task is <class .*>, but must be a Task"),
         ({"model": None}, TypeError, "model is None, but must be a Model"),
         ({"optimiser": 0.1}, TypeError, r"optimiser is 0\.1, but must be a Optimiser"),
         (
@@ -339,9 +340,9 @@ def test_a_freezing_that_is_none_is_refused(frozen, words):
     [
         (5, ("W_X",), "W_X does not move; what does: W_Q, W_K, W_V, W_O"),
         (5, ("a",), "a does not move"),
-        (5, (), "some must, not all"),
+        (5, (), "nothing is frozen: name some of W_Q, W_K, W_V, W_O"),
         (5, ("W_Q", "W_K", "W_V", "W_O"), "some must, not all"),
-        (400, ("W_Q",), "step is 400, but must be at least 0 and below 400"),
+        (400, ("W_Q",), "step is 400, but must be below 400"),
         (-1, ("W_Q",), "step is -1"),
     ],
 )
