@@ -10,6 +10,7 @@ Probes return the value for each prompt or neuron; averaging is the table's.
 
 from tdlab.probes.attention import by_step_and_pattern, concentration, entropy, only
 from tdlab.probes.capture import capture
+from tdlab.probes.captured import Captured
 from tdlab.probes.curvature import (
     Spectrum,
     gradient_variation,
@@ -44,7 +45,6 @@ from tdlab.probes.neurons import angle, parts, rows
 from tdlab.probes.phases import first_below
 from tdlab.probes.pruning import keep, keep_entries, mask_along, pruned, without_each
 from tdlab.probes.risk import risk
-from tdlab.probes.watching import Captured
 
 __all__ = [
     "Captured",

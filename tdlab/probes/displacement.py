@@ -16,8 +16,8 @@ def displacement(answer: Callable[[Params], Tensor], params: Params) -> Risk:
     Of an answer f of any shape, on prompts of its own: it needs no target, and so no training.
 
     Returns:
-        A function of parameters: 0 where nothing moves, 1 where as much moves as there is. It is a
-        risk, so that ``line``, ``plane`` and ``top_eigenvalues`` take it.
+        A function of parameters: 0 where nothing moves, 1 where as much moves as there is. ``line``
+        and ``plane`` take it as a risk; at ``params`` it has a kink, and so no Hessian.
 
     Raises:
         ValueError: where the answer at ``params`` is zero, or not finite.

@@ -1,13 +1,15 @@
 """Submodules of other people's modules: found by name, and looked at while they are called."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from copy import copy
 from difflib import get_close_matches
 from threading import get_ident
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Hook = Callable[..., Any]
 
@@ -38,6 +40,43 @@ class Hooks(ExitStack[None]):
 
     def _here(self, hook: Hook) -> Hook:
         return lambda *given: hook(*given) if get_ident() == self._thread else None
+
+
+class NoFastPath(TorchFunctionMode):
+    """While it is on, torch's encoder calls its submodules, and on tensors that are padded.
+
+    Without gradients it may fuse a layer into one call, or put prompts into nested tensors, but not
+    where somebody watches its operations.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        return func(*args, **(kwargs or {}))
+
+
+def handed_out(name: str, output: Any, which: int) -> Tensor:
+    """The tensor among what a submodule hands out, at ``which`` of several; or ``ValueError``."""
+    several = list(output.values()) if isinstance(output, Mapping) else output
+    if isinstance(several, tuple | list):
+        several = several[which] if which < len(several) else None
+    if not isinstance(several, Tensor):
+        hint = "; of Hugging Face: set_attn_implementation('eager')" if several is None else ""
+        raise ValueError(f"{name} has handed out {several!r} where a tensor was wanted{hint}")
+    return several
+
+
+def with_first(output: Any, first: Tensor) -> Any:
+    """What a submodule hands out with another tensor, or with another first one of several."""
+    if isinstance(output, Tensor):
+        return first
+    if isinstance(output, Mapping):
+        changed: Any = copy(output)
+        changed[next(iter(output))] = first
+        return changed
+    if hasattr(output, "_replace"):  # a tuple with names
+        return output._replace(**{output._fields[0]: first})
+    return type(output)((first, *output[1:]))
 
 
 def named_like(module: nn.Module, pattern: str) -> list[str]:

@@ -14,7 +14,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from tdlab.probes.directions import Params
-from tdlab.probes.hooks import Hooks, named_like, near, require_evaluation
+from tdlab.probes.hooks import (
+    Hooks,
+    NoFastPath,
+    handed_out,
+    named_like,
+    near,
+    require_evaluation,
+    with_first,
+)
 
 Forward = Callable[..., Any]
 Edit = Callable[[Tensor], Tensor]
@@ -68,7 +76,8 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
     Raises:
         TypeError: for edits that are no mapping, and one that gives no tensor.
         ValueError: for a name that no submodule has, one with two edits, one that was not called,
-            an edit that gives another shape, and a module in training mode.
+            one that hands out no tensor, an edit that gives another shape, and a module in training
+            mode.
     """
     require_evaluation(module)
     if not isinstance(edits, Mapping):
@@ -80,7 +89,7 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
 
     def after(name: str, edit: Edit) -> Callable[..., Any]:
         def hook(_module: nn.Module, _args: object, output: Any) -> Any:
-            first = output if isinstance(output, Tensor) else output[0]
+            first = handed_out(name, output, which=0)
             changed = edit(first)
             if not isinstance(changed, Tensor):
                 raise TypeError(f"the edit of {name} makes {changed!r} of a tensor")
@@ -89,11 +98,11 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
                     f"the edit of {name} makes {tuple(changed.shape)} of {tuple(first.shape)}"
                 )
             edited.add(name)
-            return changed if isinstance(output, Tensor) else (changed, *output[1:])
+            return with_first(output, changed)
 
         return hook
 
-    with Hooks() as hooks:
+    with Hooks() as hooks, NoFastPath():
         for name, edit in wanted.items():
             hooks.after(module.get_submodule(name), after(name, edit))
         output = module(*inputs, **named)
@@ -116,7 +125,7 @@ def _by_name(module: nn.Module, edits: Mapping[str, Edit]) -> dict[str, Edit]:
 
 
 class _Reads(TorchFunctionMode):
-    """Sees whether some operation reads any of these tensors."""
+    """Sees whether some operation reads any of these tensors; its dtype or size is no reading."""
 
     def __init__(self, leaves: Params) -> None:
         super().__init__()
@@ -127,8 +136,17 @@ class _Reads(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         kwargs = kwargs or {}
-        self.any = self.any or any(id(leaf) in self._leaves for leaf in tree_leaves((args, kwargs)))
-        return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        if not self.any and not _about_shape(func, made):
+            self.any = any(id(leaf) in self._leaves for leaf in tree_leaves((args, kwargs)))
+        return made
+
+
+def _about_shape(func: Any, made: object) -> bool:
+    """Whether an operation has asked for dtype, device or size, and not for numbers."""
+    name = getattr(func, "__name__", "")
+    attribute = name == "__get__" and not isinstance(made, Tensor)  # w.dtype, and not w.T
+    return attribute or name in {"size", "dim", "numel", "stride", "is_floating_point"}
 
 
 def _require_known(module: nn.Module, own: Params, params: Params) -> None:

@@ -4,76 +4,19 @@ Hooks stand on the model's submodules while it is called once, and are gone afte
 """
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from tdlab.probes.hooks import Hooks, named_like, require_evaluation
+from tdlab.probes.captured import Captured
+from tdlab.probes.hooks import Hooks, NoFastPath, handed_out, named_like, require_evaluation
 
 _FIELDS = ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions")
 
 Found = dict[str, Tensor]
-
-
-class Captured(NamedTuple):
-    """What a model showed, by the names of its submodules, in the order in which they were called.
-
-    A submodule that was called again has a number after its name. Of a Hugging Face model the names
-    are those of its output's fields, and so is the order.
-    """
-
-    attention: dict[str, Float[Tensor, "*b h n m"]]  # rows are queries, and sum to one
-    activations: dict[str, Tensor]
-    output: Any  # of the model
-
-    @property
-    def layers(self) -> Float[Tensor, "layer *b h n m"]:
-        """Attention of all layers.
-
-        ``ValueError`` where there is none, and where layers have different shapes or are of several
-        kinds: names that differ in more than numbers, such as those of an encoder and a decoder.
-        """
-        if not self.attention:
-            raise ValueError("there is no attention: it was not asked for")
-        kinds = {re.sub(r"\d+", "*", name.split(" (")[0]): None for name in self.attention}
-        if len(kinds) > 1:
-            raise ValueError(
-                f"there is attention of several kinds, {', '.join(kinds)}, which one axis would "
-                "mix; take them from `attention` by their names"
-            )
-        shapes = {name: tuple(each.shape) for name, each in self.attention.items()}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"layers differ in the shape of their attention: {shapes}")
-        return torch.stack(list(self.attention.values()))
-
-    def from_query(self, query: int | Int[Tensor, " b"] = -1) -> Float[Tensor, "layer h b m"]:
-        """Where one token looks: the last, that place, or one place for each prompt.
-
-        Of prompts that are padded on the right the last token is padding; their own last ones stand
-        at ``lengths - 1``.
-
-        Returns:
-            Attention with the axes that ``concentration`` and ``entropy`` take, prompts and columns
-            last.
-
-        Raises:
-            ValueError: where there is not one place a prompt.
-        """
-        layers = self.layers
-        if isinstance(query, int):
-            return layers[..., query, :].movedim(1, -2)
-        if layers.ndim != 5 or query.shape != layers.shape[1:2]:
-            raise ValueError(
-                f"places have shape {tuple(query.shape)}, but attention {tuple(layers.shape)}: "
-                "there must be one for each prompt"
-            )
-        return layers[:, torch.arange(len(query)), :, query].movedim(0, 2)
+Said = dict[str, list[Tensor | None]]
 
 
 @torch.no_grad()
@@ -101,20 +44,23 @@ def watched(
     hugging = by_itself and _is_hugging_face(model)
     asked = _asked(model) if hugging else {}
     kept_of, looked_at = _named(model, activations), _named(model, attention or ())
-    if by_itself and not hugging:
+    if by_itself:
         looked_at = _of_torch(model)
-    # Where hooks stand, torch's encoder calls its submodules, which in evaluation it need not.
-    with Hooks() as hooks, _Fused(type(model).__name__) if by_itself else nullcontext():
+    inner, said = _of_hugging_face(model) if by_itself else [], Said()
+    with Hooks() as hooks, _NothingFused(type(model).__name__) if by_itself else NoFastPath():
         for name in kept_of:
             _keep(hooks, model, name, kept, which=0)
         for name in looked_at:
             _show(hooks, model, name, seen)
+        for name in inner:
+            _hear(hooks, model, name, said)
         output = model(*inputs, **{**named, **asked})
     _require_called(model, kept_of, kept)
     if attention:
         _require_called(model, looked_at, seen)
     if hugging:
-        seen = _of_fields(model, output)
+        seen = {**_of_fields(model, output), **seen}
+    _require_handed_on(model, said, seen)
     if by_itself and not seen:
         why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
         raise ValueError(
@@ -164,21 +110,55 @@ def _named(model: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def _of_torch(model: nn.Module) -> list[str]:
-    """All of torch's own attention; raises where a Hugging Face model would be passed over."""
+    """All of torch's own attention; raises where somebody has changed what it hands out."""
+    found = []
     for name, module in model.named_modules():
-        if _is_hugging_face(module):
+        if isinstance(module, nn.MultiheadAttention):
+            if not _is_torchs(module):
+                raise ValueError(
+                    f"{name or 'the model'} is a {type(module).__name__}, an nn.MultiheadAttention "
+                    "with a forward of its own; name by attention= the submodules that hand out "
+                    "attention, of each head"
+                )
+            found.append(name)
+    return found
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return type(module).forward is nn.MultiheadAttention.forward
+
+
+def _of_hugging_face(model: nn.Module) -> list[str]:
+    """All models of Hugging Face inside this one."""
+    return [name for name, each in model.named_modules() if name and _is_hugging_face(each)]
+
+
+def _hear(hooks: Hooks, model: nn.Module, name: str, said: Said) -> None:
+    """Keeps what a model of Hugging Face inside this one says of its attention."""
+
+    def hook(_module: nn.Module, _args: object, output: Any) -> None:
+        if hasattr(output, "attentions"):  # what has no attention has no such field
+            said.setdefault(name, []).extend(output.attentions or [None])
+
+    hooks.after(model.get_submodule(name), hook)
+
+
+def _require_handed_on(model: nn.Module, said: Said, seen: Found) -> None:
+    """Raises where a model inside this one has attention that does not come out of this one."""
+    known = {id(each) for each in seen.values()}
+    for name, its in said.items():
+        if any(id(each) not in known for each in its):
             raise ValueError(
-                f"{name} of {type(model).__name__} is a Hugging Face model, which shows its "
-                "attention where it is captured itself; or name the submodules that hand it out "
-                "by attention="
+                f"{name} of {type(model).__name__} is a Hugging Face model whose attention does "
+                "not come out of the whole; capture it by itself, or name the submodules that "
+                "hand it out by attention="
             )
-    return [name for name, each in model.named_modules() if isinstance(each, nn.MultiheadAttention)]
 
 
 def _show(hooks: Hooks, model: nn.Module, name: str, found: Found) -> None:
     """Keeps the attention that a submodule hands out."""
     module = model.get_submodule(name)
-    if isinstance(module, nn.MultiheadAttention):
+    if isinstance(module, nn.MultiheadAttention) and _is_torchs(module):
         _show_heads(hooks, module, found, name or "attention")
     else:
         _keep(hooks, model, name, found, which=1)
@@ -188,11 +168,7 @@ def _keep(hooks: Hooks, model: nn.Module, name: str, found: Found, which: int) -
     """Keeps what a submodule hands out; of several things the one at ``which``."""
 
     def hook(_module: nn.Module, _args: object, output: Any) -> None:
-        each = output if isinstance(output, Tensor) else output[which]
-        if not isinstance(each, Tensor):
-            hint = "; of Hugging Face: set_attn_implementation('eager')" if each is None else ""
-            raise ValueError(f"{name} has handed out {each!r} where a tensor was wanted{hint}")
-        _add(found, name, each)
+        _add(found, name, handed_out(name, output, which))
 
     hooks.after(model.get_submodule(name), hook)
 
@@ -224,10 +200,14 @@ def _show_heads(hooks: Hooks, module: nn.MultiheadAttention, found: Found, name:
 
 def _add(found: Found, name: str, each: Tensor) -> None:
     calls = sum(known.split(" (")[0] == name for known in found)
-    found[f"{name} ({calls + 1})" if calls else name] = each.detach()
+    # A copy, since what comes next may write into it, as nn.ReLU(inplace=True) does.
+    found[f"{name} ({calls + 1})" if calls else name] = each.detach().clone()
 
 
-class _Fused(TorchFunctionMode):
+_FUSED = ("scaled_dot_product", "native_multi_head_attention", "flex_attention")  # in torch's names
+
+
+class _NothingFused(NoFastPath):
     """Refuses attention whose pattern is never there to be seen."""
 
     def __init__(self, model: str) -> None:
@@ -237,12 +217,13 @@ class _Fused(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
-        if func is nn.functional.scaled_dot_product_attention:
+        name = getattr(func, "__name__", "")
+        if any(fused in name for fused in _FUSED):
             raise ValueError(
-                f"{self._model} calls scaled_dot_product_attention, which is fused and keeps no "
-                "attention; it must multiply queries and keys itself while it is captured"
+                f"{self._model} calls {name}, which is fused and keeps no attention; it must "
+                "multiply queries and keys itself while it is captured"
             )
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def _require_called(model: nn.Module, names: Sequence[str], found: Found) -> None:

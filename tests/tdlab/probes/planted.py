@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
+from transformers import BartConfig, BartModel, GPT2Config, GPT2Model
 
 FACTOR = 5.0
 # Mean 0 and variance 1, so that layer normalization leaves them as they are (up to its epsilon).
@@ -49,10 +49,10 @@ def multihead() -> nn.MultiheadAttention:
     return module.eval()
 
 
-def encoder(layers: int = 3) -> nn.TransformerEncoder:
+def encoder(layers: int = 3, *, first: bool = True) -> nn.TransformerEncoder:
     """Normalized after each sum, so that the first layer sees the tokens as they are."""
-    layer = nn.TransformerEncoderLayer(4, 2, 7, batch_first=True)
-    module = nn.TransformerEncoder(layer, layers)
+    layer = nn.TransformerEncoderLayer(4, 2, 7, batch_first=first)
+    module = nn.TransformerEncoder(layer, layers, enable_nested_tensor=first)
     for place, each in enumerate(module.layers):
         assert isinstance(each, nn.TransformerEncoderLayer)
         plant(each.self_attn, focused=place == 0)
@@ -80,4 +80,27 @@ def gpt2(layers: int = 3, way: str = "eager") -> GPT2Model:
             weight[:, :8] = 0
             if place == 0:
                 weight[:, 0:2] = weight[:, 4:6] = read_out().T
+    return model
+
+
+def bart() -> BartModel:
+    """An encoder and a decoder, with the weights that it starts from."""
+    config = BartConfig(
+        vocab_size=2,
+        d_model=4,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=7,
+        decoder_ffn_dim=7,
+        max_position_embeddings=16,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=1,
+        forced_eos_token_id=None,
+        decoder_start_token_id=0,
+    )
+    model = BartModel(config).eval()
+    model.set_attn_implementation("eager")
     return model

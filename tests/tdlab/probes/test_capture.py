@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import GPT2LMHeadModel, GPT2Model
 
 from tdlab.probes import Captured, capture, concentration, entropy, intervened
 from tdlab.probes.landscape import peak_bytes
@@ -23,6 +24,7 @@ class Written(nn.Module):
     def __init__(self, *, fused: bool = False, scores: bool = False) -> None:
         super().__init__()
         self.pattern, self.raw = nn.Identity(), nn.Identity()
+        self.spoilt = nn.Identity()  # of one row
         self.fused, self.scores = fused, scores
         self.eval()
 
@@ -30,6 +32,7 @@ class Written(nn.Module):
         if self.fused:
             return scaled_dot_product_attention(x, x, x)
         attention = self.raw(x @ x.mT / math.sqrt(x.shape[-1])).softmax(-1)
+        _ = self.spoilt(attention[:, None] + 0.1 * torch.eye(5)[0] * torch.eye(5)[3][:, None])
         return self.pattern(attention[:, None])[:, 0] @ x
 
 
@@ -206,6 +209,37 @@ def test_a_hugging_face_model_may_be_asked_for_tuples():
     assert seen.layers.shape == (3, 2, 2, COLUMNS, COLUMNS)
 
 
+def test_the_attention_of_an_encoder_and_a_decoder_of_hugging_face():
+    model = planted.bart()
+    seen = capture(model, KINDS, decoder_input_ids=KINDS[:, :4])
+    shapes = {"encoder": (6, 6), "decoder": (4, 4), "cross": (4, 6)}
+    assert {name: tuple(each.shape) for name, each in seen.attention.items()} == {
+        f"{which}_attentions.{layer}": (2, 2, *shape)
+        for which, shape in shapes.items()
+        for layer in (0, 1)
+    }
+    own = model(KINDS, decoder_input_ids=KINDS[:, :4], output_attentions=True)
+    for which in shapes:
+        for layer, each in enumerate(getattr(own, f"{which}_attentions")):
+            assert seen.attention[f"{which}_attentions.{layer}"].equal(each)
+
+
+def test_what_the_model_writes_over_is_kept_as_it_was_handed_out(x):
+    class Overwriting(Written):
+        def forward(self, x: Tensor) -> Tensor:
+            attention = self.pattern((x @ x.mT).softmax(-1)[:, None])
+            mixed: Tensor = attention[:, 0] @ x
+            attention.fill_(1 / 5)
+            return mixed
+
+    seen = capture(Overwriting(), x, attention="pattern")
+    assert seen.layers[0, :, 0].equal((x @ x.mT).softmax(-1))
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True)).eval()
+    kept = capture(model, x, attention=None, activations="0").activations["0"]
+    assert kept.equal(model[0](x))
+    assert kept.min() < 0
+
+
 def test_patterns_that_name_a_submodule_twice_keep_it_once(x):
     model = nn.Sequential(Written(), Written()).eval()
     seen = capture(model, x, attention=["0.pattern", "*.pattern"], activations=["*", "0"])
@@ -255,13 +289,60 @@ def test_a_mask_of_the_encoder_goes_into_what_is_shared():
     assert (looks.triu(1) == 0).all()
 
 
-def test_padding_of_the_encoder_is_seen_by_nobody():
+@pytest.mark.parametrize("names", [(), "layers.*.self_attn"])
+def test_padding_of_the_encoder_is_seen_by_nobody(names):
     """In evaluation torch would put such prompts into one nested tensor, which shows nothing."""
     hidden = torch.zeros(2, COLUMNS, dtype=torch.bool)
-    hidden[0, :2] = True
-    looks = capture(planted.encoder(), planted.tokens(), src_key_padding_mask=hidden).layers
-    assert (looks[:, 0, ..., :2] == 0).all()
-    assert (looks[:, 1] > 0).all()
+    hidden[0, 4:] = True
+    given = {"src_key_padding_mask": hidden, "attention": names}
+    seen = capture(planted.encoder(), planted.tokens(), activations="layers.*.linear1", **given)
+    assert seen.layers.shape == (3, 2, 2, COLUMNS, COLUMNS)
+    assert (seen.layers[:, 0, ..., 4:] == 0).all()
+    assert (seen.layers[:, 1] > 0).all()
+    assert [each.shape for each in seen.activations.values()] == [(2, COLUMNS, 7)] * 3
+    blocks = capture(
+        planted.encoder(),
+        planted.tokens(),
+        **given,
+        at_once=1,
+        probe=lambda seen: seen.from_query(3).movedim(2, 0),
+    )
+    torch.testing.assert_close(blocks.movedim(0, 2)[0, 0], seen.from_query(3)[0, 0])
+
+
+def test_prompts_may_be_along_another_axis_of_each_argument():
+    """As of torch's modules that are not ``batch_first``, whose masks have prompts first."""
+    module, hidden = planted.encoder(first=False), torch.zeros(2, COLUMNS, dtype=torch.bool)
+    hidden[1, 4:] = True
+    tokens = planted.tokens().transpose(0, 1)
+
+    def looks(**how: Any) -> Any:
+        return capture(
+            module, probe=lambda seen: seen.from_query(3).movedim(2, 0), at_once=1, **how
+        )
+
+    found = looks(src=tokens, src_key_padding_mask=hidden, prompt_axis={"src": 1})
+    assert found.shape == (2, 3, 2, COLUMNS)
+    assert (found[1, ..., 4:] == 0).all()
+    together = capture(module, tokens, src_key_padding_mask=hidden).from_query(3)[0, 0]
+    torch.testing.assert_close(found[:, 0, 0], together)
+    alone = capture(
+        module, tokens, probe=lambda seen: seen.layers.movedim(1, 0), prompt_axis=1, at_once=1
+    )
+    torch.testing.assert_close(alone[:, 0, 0], capture(module, tokens).layers[0, :, 0])
+    with pytest.raises(ValueError, match=r"have \[2, 6\] prompts along axis 1, .* prompt_axis"):
+        looks(src=tokens, src_key_padding_mask=hidden, prompt_axis=1)
+    with pytest.raises(ValueError, match=r"names 'scr', but the arguments with a name are src$"):
+        looks(src=tokens, prompt_axis={"scr": 1})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rows_of_low_precision_sum_to_one_up_to_their_rounding(dtype):
+    module = nn.MultiheadAttention(4, 2, batch_first=True).to(dtype).eval()
+    x = torch.randn(2, 900, 4, generator=torch.Generator().manual_seed(5)).to(dtype)
+    layers = capture(module, x, x, x).layers
+    assert layers.dtype == dtype
+    assert (layers.double().sum(-1) - 1).abs().max() > 1e-5
 
 
 def test_hooks_are_gone_after_an_error():
@@ -285,6 +366,46 @@ def test_fused_attention_of_anybody_is_refused(x):
     mixed = nn.Sequential(planted.encoder(), Written(fused=True)).eval()
     with pytest.raises(ValueError, match="Sequential calls scaled_dot_product_attention"):
         capture(mixed, x)
+
+
+def of_the_library(x: Tensor) -> Tensor:
+    return torch.ops.aten.scaled_dot_product_attention(x, x, x)
+
+
+def of_the_encoder(x: Tensor) -> Tensor:
+    of = nn.MultiheadAttention(4, 2)
+    weights = (of.in_proj_weight, of.in_proj_bias, of.out_proj.weight, of.out_proj.bias)
+    return torch._native_multi_head_attention(x, x, x, 4, 2, *weights, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("fused", [of_the_library, of_the_encoder])
+def test_fused_attention_is_refused_by_whatever_name_it_is_called(fused):
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = planted.multihead()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = fused(x)
+            mixed: Tensor = self.attend(x, x, x)[0]
+            return mixed
+
+    with pytest.raises(ValueError, match=r"^Beside calls \w+_attention, which is fused and keeps"):
+        capture(Beside().eval(), planted.tokens())
+
+
+def test_attention_of_torch_with_a_forward_of_its_own_is_refused(x):
+    """It may hand out the mean over heads, which looks like the attention of a prompt."""
+
+    class Own(nn.MultiheadAttention):
+        def forward(self, *given: Any, **named: Any) -> Any:
+            return super().forward(*given, **named)
+
+    module = Own(4, 2, batch_first=True).eval()
+    with pytest.raises(ValueError, match=r"^the model is a Own, an nn\.MultiheadAttention with a"):
+        capture(module, x, x, x)
+    with pytest.raises(ValueError, match=r"^0 is a Own"):
+        capture(nn.Sequential(module).eval(), x)
 
 
 def test_a_model_without_attention_is_refused(x):
@@ -323,7 +444,7 @@ def test_a_hugging_face_model_inside_another_is_not_passed_over():
             return self.pool(hidden, hidden, hidden)[0]
 
     model = Both().eval()
-    with pytest.raises(ValueError, match=r"^backbone of Both is a Hugging Face model, which shows"):
+    with pytest.raises(ValueError, match=r"^backbone of Both is a Hugging Face model whose att"):
         capture(model, KINDS)
     model.backbone.set_attn_implementation("sdpa")
     with pytest.raises(ValueError, match=r"h\.0\.attn has handed out None .*'eager'\)"):
@@ -331,6 +452,52 @@ def test_a_hugging_face_model_inside_another_is_not_passed_over():
     model.backbone.set_attn_implementation("eager")
     seen = capture(model, KINDS, attention="backbone.h.*.attn")
     assert seen.layers.equal(capture(model.backbone, KINDS).layers)
+
+
+def test_a_hugging_face_model_hides_no_other_inside_it():
+    """As a language model with a tower for pictures, which is not asked for its attention."""
+
+    class Tower(GPT2Model):
+        def __init__(self, *, asks: bool) -> None:
+            super().__init__(planted.gpt2().config)
+            self.tower, self.asks = planted.gpt2(), asks
+
+        def forward(self, kinds: Tensor, **named: Any) -> Any:
+            self.tower(kinds, output_attentions=self.asks)
+            return super().forward(kinds, **named)
+
+    for asks in (False, True):
+        model = Tower(asks=asks).eval()
+        model.set_attn_implementation("eager")
+        with pytest.raises(ValueError, match=r"^tower of Tower is a Hugging Face model whose"):
+            capture(model, KINDS)
+        assert capture(model, KINDS, attention="tower.h.*.attn").layers.shape[0] == 3
+
+
+def test_a_hugging_face_model_that_contains_its_own_shows_it_once():
+    model = GPT2LMHeadModel(planted.gpt2().config).eval()
+    model.set_attn_implementation("eager")
+    assert list(capture(model, KINDS).attention) == [f"attentions.{layer}" for layer in range(3)]
+
+
+def test_attention_of_torch_in_a_hugging_face_model_is_shown_too():
+    class Pooled(GPT2Model):
+        def __init__(self) -> None:
+            super().__init__(planted.gpt2().config)
+            self.pool = planted.multihead()
+
+        def forward(self, kinds: Tensor, **named: Any) -> Any:
+            output = super().forward(kinds, **named)
+            last = output.last_hidden_state
+            self.pool(last, last, last)
+            return output
+
+    model = Pooled().eval()
+    model.set_attn_implementation("eager")
+    seen = capture(model, KINDS)
+    assert list(seen.attention) == [*(f"attentions.{layer}" for layer in range(3)), "pool"]
+    with pytest.raises(ValueError, match="attention of several kinds"):
+        _ = seen.layers
 
 
 def test_a_hugging_face_model_that_hands_out_none_is_refused(monkeypatch):
@@ -351,6 +518,7 @@ def test_a_hugging_face_model_that_hands_out_none_is_refused(monkeypatch):
     ("names", "words"),
     [
         ("raw", "rows of attention in raw miss the sum of one"),
+        ("spoilt", "rows of attention in spoilt miss the sum of one by 0\\.1"),
         ("patern", "Written has no submodule 'patern'; did you mean 'pattern'"),
         ("", "Written has no submodule ''"),
     ],
@@ -400,7 +568,24 @@ def test_an_encoder_and_a_decoder_are_not_one_axis():
     assert len(seen.attention) == 5
     across = capture(model, x, x, attention="decoder.layers.*.multihead_attn")
     for place, each in enumerate(across.layers):
-        assert each.equal(seen.attention[f"decoder.layers.{place}.multihead_attn"])
+        torch.testing.assert_close(each, seen.attention[f"decoder.layers.{place}.multihead_attn"])
+
+
+def test_attention_to_oneself_and_to_others_is_not_one_axis_though_names_differ_in_a_number():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attn1, self.attn2 = planted.multihead(), planted.multihead()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.attn1(x, x, x)[0]
+            mixed: Tensor = self.attn2(x, x.flip(1), x.flip(1))[0]
+            return mixed
+
+    model = nn.Sequential(Block(), Block()).eval()
+    with pytest.raises(ValueError, match=r"several kinds, \*\.attn1, \*\.attn2, which one axis"):
+        _ = capture(model, planted.tokens()).layers
+    assert len(capture(model, planted.tokens(), attention="*.attn1").layers) == 2
 
 
 # Reducing probes.

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from synthetic_tasks.threefry import stream
 from tdlab.probes import (
@@ -24,7 +25,7 @@ from tdlab.probes import (
     without_each,
 )
 from tests.tdlab.probes import planted
-from tests.tdlab.probes.planted import KINDS
+from tests.tdlab.probes.planted import COLUMNS, KINDS
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "nn.TransformerEncoder": (planted.encoder, planted.tokens),
@@ -138,11 +139,21 @@ def test_buffers_stay_as_they_are():
     assert module.count == 0
 
 
-def test_parameters_that_are_left_out_are_the_modules_own():
-    forward, params = functional(nn.Linear(2, 1).eval())
-    x = torch.tensor([1.0, 2.0])
+def test_of_parameters_that_are_left_out_the_copies_count():
+    module = nn.Linear(2, 1).eval()
+    forward, params = functional(module)
+    x, weight = torch.tensor([1.0, 2.0]), params.pop("weight")
+    with torch.no_grad():
+        module.weight.zero_()
     only_bias = forward({"bias": torch.tensor([5.0])}, x)
-    torch.testing.assert_close(only_bias, params["weight"] @ x + 5)
+    torch.testing.assert_close(only_bias, weight @ x + 5)
+
+
+def test_who_adds_to_the_parameters_does_not_add_to_the_function():
+    forward, params = functional(nn.Linear(2, 1).eval())
+    params["unknown"] = torch.zeros(1)
+    with pytest.raises(ValueError, match="there is no parameter 'unknown'"):
+        forward(params, torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +183,30 @@ def test_a_change_that_no_operation_reads_is_refused():
         forward(changed, **given)
     forward(pruned(changed, "h.1.mlp.c_fc.bias", gone.new_zeros(7)), **given)
     forward(changed, KINDS)
+
+
+class Asks(nn.Module):
+    """Reads one parameter for its numbers; of the others it asks what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.asked = (nn.Parameter(torch.eye(2)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (
+            x.to(self.asked.dtype)
+            .to(self.asked.device)
+            .expand(self.asked.size(0), self.asked.dim())
+        )
+        return x @ self.read.T
+
+
+def test_to_ask_a_parameter_for_its_dtype_is_not_to_read_it():
+    forward, params = functional(Asks().eval())
+    gone = torch.zeros(2, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="changing asked touched nothing"):
+        forward(pruned(params, "asked", gone), torch.ones(2))
+    assert forward(pruned(params, "read", gone), torch.ones(2)).eq(0).all()
 
 
 def test_a_tied_parameter_is_refused_with_the_one_to_change():
@@ -312,6 +347,78 @@ def test_an_edit_of_attention_changes_its_first_output_and_keeps_the_others():
             leaf = f"h.{place}.attn.c_proj.{name}"
             params = pruned(params, leaf, torch.zeros_like(params[leaf], dtype=torch.bool))
     torch.testing.assert_close(found, forward(params, KINDS).last_hidden_state, rtol=0, atol=1e-5)
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: Tensor
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: (x, 2 * x),
+        lambda x: [x, 2 * x],
+        lambda x: {"first": x, "second": 2 * x},
+        lambda x: Pair(x, 2 * x),
+        lambda x: BaseModelOutput(last_hidden_state=x, hidden_states=2 * x),
+    ],
+    ids=["tuple", "list", "dict", "named tuple", "Hugging Face"],
+)
+def test_of_several_outputs_the_first_is_edited_in_whatever_they_come(made):
+    class Several(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return made(x)
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = Several()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.part(x)
+
+    module, x = Whole().eval(), torch.ones(2, 3)
+    found = intervened(module, {"part": torch.neg}, x)
+    assert type(found) is type(made(x))
+    values = found.values() if isinstance(found, dict) else found
+    assert [each.unique().tolist() for each in values] == [[-1], [2]]
+    if isinstance(found, BaseModelOutput):
+        assert found.last_hidden_state is found["last_hidden_state"]
+
+
+def test_a_submodule_that_hands_out_no_tensor_is_named():
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> None:
+            return None
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = Nothing()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.part(x)
+            return x
+
+    with pytest.raises(ValueError, match="part has handed out None where a tensor was wanted"):
+        intervened(Whole().eval(), {"part": torch.neg}, torch.ones(2))
+
+
+def test_an_edit_of_an_encoder_sees_padded_prompts_without_gradients_too():
+    """Torch would put them into one nested tensor."""
+    hidden, x = torch.zeros(2, COLUMNS, dtype=torch.bool), planted.tokens()
+    hidden[0, 4:] = True
+    shapes = []
+
+    def edit(x: Tensor) -> Tensor:
+        shapes.append(x.shape)
+        return 0 * x
+
+    with torch.no_grad():
+        found = intervened(planted.encoder(), {"*.2": edit}, x, src_key_padding_mask=hidden)
+    assert shapes == [(2, COLUMNS, 4)]
+    assert found.eq(0).all()
 
 
 def test_an_edit_that_gives_no_tensor_is_refused():
