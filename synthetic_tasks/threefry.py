@@ -38,13 +38,23 @@ def key_of(seed: int) -> Int[Tensor, " 2"]:
 
 
 def fold(key: Int[Tensor, "*k 2"], number: int | Int[Tensor, "*k"]) -> Int[Tensor, "*k 2"]:
-    """A new key for each (key, number); numbers lie in [0, 2**32)."""
+    """A new key for each (key, number); numbers lie in [0, 2**32). Raises as ``require_key``."""
+    require_key(key)
     if isinstance(number, int) and is_plain(key):
         return torch.tensor(_words(key.tolist(), number))
     number = torch.as_tensor(number, dtype=torch.int64, device=key.device)
     return torch.stack(
         threefry2x32((key[..., 0], key[..., 1]), (number, torch.zeros_like(number))), dim=-1
     )
+
+
+def require_key(key: object) -> None:
+    """Raises ``TypeError`` for what is no key, such as a seed."""
+    if not isinstance(key, Tensor):
+        raise TypeError(
+            f"the key is {key!r}, but must be made of a seed and a use: stream(seed, 'probe') of "
+            "synthetic_tasks.threefry"
+        )
 
 
 def stream(seed: int, name: str) -> Int[Tensor, " 2"]:

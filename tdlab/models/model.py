@@ -71,9 +71,17 @@ def over_prompts(
     Returns:
         Traces; with ``clamp``, attention in each prompt is held at that where it is not NaN
         (``tdlab.probes.only`` makes a clamp of some heads).
+
+    Raises:
+        ValueError: for a clamp of another number of prompts.
     """
     if clamp is None:
         return vmap(model.forward, (None, 0, 0))(params, batch.prompt, batch.mask)
+    if len(clamp) != len(batch.prompt):
+        raise ValueError(
+            f"the clamp holds the attention of {len(clamp)} prompts, but there are "
+            f"{len(batch.prompt)}: expand it over its first axis"
+        )
     return vmap(model.forward, (None, 0, 0, 0))(params, batch.prompt, batch.mask, clamp)
 
 

@@ -14,11 +14,13 @@ def concentration(
 ) -> Float[Tensor, "*c"]:
     r"""Attention mass on the relevant examples, :math:`c = \sum_{i \in R} \alpha_i`.
 
-    The leading axes broadcast, so that attention over (layer, head, prompt) goes with examples over
-    (prompt).
+    The leading axes broadcast from the last one, so that attention over (layer, head, prompt) goes
+    with examples over (prompt). Where heads come after prompts, as in a cache of (prompt, head), it
+    is ``relevant[:, None]``: without that, prompts would be taken for heads, and where there are as
+    many of either nothing could tell.
 
     Returns:
-        A number in [0, 1] for each of the leading axes.
+        A number for each of the leading axes, in [0, 1] where attention sums to at most one.
 
     Raises:
         TypeError: unless ``relevant`` is boolean.

@@ -49,19 +49,21 @@ def capture(
 
     With a ``probe``, a function from ``Captured`` to tensors with a leading prompt axis (in any
     dictionary or tuple), prompts are captured ``at_once`` at a time, so that memory does not grow
-    with their number. Then ``inputs`` and the tensors of ``named`` have prompts along
-    ``prompt_axis``, or along what it says of their names (0 where it says nothing); what has none
-    goes into ``shared``. Of an ``nn.TransformerEncoder`` that is not ``batch_first``,
-    ``capture(encoder, src=x, src_key_padding_mask=mask, prompt_axis={"src": 1}, ..)``.
+    with their number; ``Captured.prompts`` says which these are. Then ``inputs`` and the tensors of
+    ``named`` have prompts along ``prompt_axis``, or along what it says of their names (0 where it
+    says nothing); what has none goes into ``shared``. Of an ``nn.TransformerEncoder`` that is not
+    ``batch_first``, ``capture(encoder, src=x, src_key_padding_mask=mask, prompt_axis={"src": 1})``.
 
     Returns:
         What was captured, or what the probe made of it, for all prompts.
 
     Raises:
+        TypeError: for a model that is no ``nn.Module``.
         ValueError: where the model shows no attention or hides some of it, is in training mode, or
             has rows that do not sum to one; for an unknown name, and a number of prompts that
             differs between the inputs.
     """
+    _require_module(model)
 
     def at(inputs: Sequence[Tensor], named: Mapping[str, Any]) -> Captured:
         names = (None if attention is None else _several(attention), _several(activations))
@@ -83,9 +85,18 @@ def capture(
             [_part(each, axis[""], block) for each in inputs],
             {name: _part(each, axis[name], block) for name, each in named.items()},
         )
+        place = slice(block.start, block.stop)
         # What was captured of a block is gone before the next one is there.
-        found.append(_own(probe(at(*its)), len(block)))
+        found.append(_own(probe(at(*its)._replace(prompts=place)), len(block)))
     return tree_map(lambda *parts: torch.cat(parts), *found)
+
+
+def _require_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"the model is a {type(model).__name__}, but must be an nn.Module; models of this "
+            "laboratory have attention in their trace: tdlab.models.over_prompts"
+        )
 
 
 def _axes(named: Mapping[str, Any], prompt_axis: int | Mapping[str, int]) -> dict[str, int]:

@@ -89,8 +89,7 @@ def named_like(module: nn.Module, pattern: str) -> list[str]:
         ValueError: where there is none.
     """
     names = [name for name, _ in module.named_modules() if name]
-    parts = re.split(r"(\*\*?)", pattern)
-    wanted = re.compile("".join(_STARS.get(part, re.escape(part)) for part in parts))
+    wanted = _as_pattern(pattern)
     matching = [name for name in names if wanted.fullmatch(name)]
     if not matching:
         kind = type(module).__name__
@@ -100,10 +99,19 @@ def named_like(module: nn.Module, pattern: str) -> list[str]:
 
 def near(name: str, known: list[str]) -> str:
     """The end of an error line about an unknown name; of the known ones there may be thousands."""
-    further = [other for other in known if other.endswith(f".{name}")]  # where it stands deeper
-    if found := further[:1] or get_close_matches(name, known, n=1):
+    further = _as_pattern(name)  # as of a model that stands inside another
+    for other in known:
+        for dot in re.finditer(r"\.", other):
+            if further.fullmatch(other[dot.end() :]):
+                return f"; did you mean {other[: dot.end()] + name!r}?"
+    if found := get_close_matches(name, known, n=1):
         return f"; did you mean {found[0]!r}?"
     return f"; it has {len(known)}, such as {', '.join(known[:3])}"
+
+
+def _as_pattern(name: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*?)", name)
+    return re.compile("".join(_STARS.get(part, re.escape(part)) for part in parts))
 
 
 def require_evaluation(module: nn.Module) -> None:

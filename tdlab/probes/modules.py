@@ -74,31 +74,20 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
         The output of the module.
 
     Raises:
-        TypeError: for edits that are no mapping, and one that gives no tensor.
+        TypeError: for edits that map no names to functions, and one that gives no tensor.
         ValueError: for a name that no submodule has, one with two edits, one that was not called,
-            one that hands out no tensor, an edit that gives another shape, and a module in training
-            mode.
+            one that hands out no tensor, an edit that gives another shape or dtype, and a module in
+            training mode.
     """
     require_evaluation(module)
-    if not isinstance(edits, Mapping):
-        kind = type(edits).__name__
-        raise TypeError(f"edits are of type {kind}, but must map names of submodules to functions")
-    if not edits:
-        raise ValueError("the intervention touches nothing: there is no edit")
+    _require_edits(edits)
     wanted, edited = _by_name(module, edits), set[str]()
 
     def after(name: str, edit: Edit) -> Callable[..., Any]:
         def hook(_module: nn.Module, _args: object, output: Any) -> Any:
             first = handed_out(name, output, which=0)
-            changed = edit(first)
-            if not isinstance(changed, Tensor):
-                raise TypeError(f"the edit of {name} makes {changed!r} of a tensor")
-            if changed.shape != first.shape:
-                raise ValueError(
-                    f"the edit of {name} makes {tuple(changed.shape)} of {tuple(first.shape)}"
-                )
             edited.add(name)
-            return with_first(output, changed)
+            return with_first(output, _like(first, edit(first), name))
 
         return hook
 
@@ -109,6 +98,32 @@ def intervened(module: nn.Module, edits: Mapping[str, Edit], *inputs: Any, **nam
     if idle := [name for name in wanted if name not in edited]:
         raise ValueError(f"the edit of {idle[0]} touched no tensor: the module did not call it")
     return output
+
+
+def _require_edits(edits: object) -> None:
+    if not isinstance(edits, Mapping):
+        kind = type(edits).__name__
+        raise TypeError(f"edits are of type {kind}, but must map names of submodules to functions")
+    if not edits:
+        raise ValueError("the intervention touches nothing: there is no edit")
+    for name, edit in edits.items():
+        if not callable(edit):
+            kind = type(edit).__name__
+            raise TypeError(f"the edit of {name} is of type {kind}, but must be a function")
+
+
+def _like(first: Tensor, changed: object, name: str) -> Tensor:
+    """What an edit has made, which must be such a tensor as it was given."""
+    if not isinstance(changed, Tensor):
+        kind = type(changed).__name__
+        raise TypeError(f"the edit of {name} gives what is of type {kind}, but must give a tensor")
+    for made, given in (
+        (tuple(changed.shape), tuple(first.shape)),
+        (changed.dtype, first.dtype),
+    ):
+        if made != given:
+            raise ValueError(f"the edit of {name} makes {made} of {given}")
+    return changed
 
 
 def _by_name(module: nn.Module, edits: Mapping[str, Edit]) -> dict[str, Edit]:

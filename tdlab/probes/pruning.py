@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from synthetic_tasks.threefry import uniforms
+from synthetic_tasks.threefry import require_key, uniforms
 from synthetic_tasks.value import require_between, require_choice, require_count
 from tdlab.probes.directions import Params, require_leaves
 from tdlab.probes.masks import require_boolean
@@ -37,6 +37,7 @@ def keep(
             raise ValueError(
                 "order is 'random', which needs a key (synthetic_tasks.threefry.stream)"
             )
+        require_key(key)
         score = uniforms(key.to(weights.device), tuple(weights.shape[:-1]), torch.float64)
     else:
         score = weights.norm(dim=-1) * (1 if order == "smallest" else -1)
@@ -98,8 +99,10 @@ def mask_along(
     """A mask over the entries of a leaf, one axis of which holds ``k`` equal blocks side by side.
 
     For weights of other people's modules: neurons may be columns, and heads are blocks of a joint
-    matrix. ``nn.MultiheadAttention`` has them along axis 1 of ``out_proj.weight``, GPT-2 of Hugging
-    Face along axis 0 of ``attn.c_proj.weight``.
+    matrix, the one that writes into the residual stream. An ``nn.Linear`` has them along axis 1
+    (``out_proj.weight`` of ``nn.MultiheadAttention``, ``o_proj.weight`` of Llama), the ``Conv1D``
+    of Hugging Face's GPT-2 along axis 0 (``attn.c_proj.weight``). Such a matrix may be square: the
+    wrong axis is no error.
 
     Returns:
         A mask of the shape of the leaf.

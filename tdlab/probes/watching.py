@@ -4,6 +4,7 @@ Hooks stand on the model's submodules while it is called once, and are gone afte
 """
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,9 @@ def watched(
         why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
         raise ValueError(
             f"{type(model).__name__} has shown no attention: {why}; name by attention= the "
-            "submodules that hand it out, such as an nn.Softmax, or None for activations alone"
+            "submodules that hand it out (what a forward keeps to itself nobody sees: make its "
+            "softmax an nn.Softmax, or return attention beside the output), or None for "
+            "activations alone"
         )
     for name, each in seen.items():
         _require_rows(name, each)
@@ -240,5 +243,8 @@ def _require_rows(name: str, attention: Tensor) -> None:
             "attention is (b, h, n, m)"
         )
     away = (attention.double().sum(-1) - 1).abs().max().item()
-    if not away <= max(1e-5, 4 * torch.finfo(attention.dtype).eps):  # a NaN is refused as well
-        raise ValueError(f"rows of attention in {name} miss the sum of one by {away:.3g}")
+    what = f"rows of attention in {name}, of shape {tuple(attention.shape)},"
+    if math.isnan(away):
+        raise ValueError(f"{what} are no numbers: is there a token that sees nothing?")
+    if away > max(1e-5, 4 * torch.finfo(attention.dtype).eps):
+        raise ValueError(f"{what} miss the sum of one by {away:.3g}: is that its attention?")

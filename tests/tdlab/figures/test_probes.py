@@ -56,7 +56,7 @@ def test_a_slice_is_a_panel_a_model_with_a_star_where_it_is_now():
         assert ax.get_xlim() == pytest.approx((-1, 1))
         # From the star the surface rises by 1 along y and by 2 along x.
         (filled,) = (each for each in ax.collections if isinstance(each, QuadContourSet))
-        level, lowest = filled.levels[1], np.abs(filled.get_paths()[0].vertices)
+        level, lowest = list(filled.levels)[1], np.abs(filled.get_paths()[0].vertices)
         assert lowest.max(axis=0) == pytest.approx([level / 2, level])
 
 

@@ -54,6 +54,15 @@ def test_its_own_attention_as_the_clamp_changes_nothing(model):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
 
 
+def test_a_clamp_of_another_number_of_prompts_is_refused():
+    task, model = InContextClassification(), OneLayer()
+    batch = sample(task, seed=0, size=6)
+    params = {name: leaf.float() for name, leaf in model.init(stream(1, "init")).items()}
+    own = over_prompts(model, params, batch).attention
+    with pytest.raises(ValueError, match="holds the attention of 1 prompts, but there are 6: exp"):
+        over_prompts(model, params, batch, own[:1])
+
+
 def test_a_clamp_without_a_number_changes_nothing(model):
     own = traced(model)
     held = traced(model, torch.full_like(own.attention, torch.nan))

@@ -2,17 +2,14 @@
 
 import itertools
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from tdlab.probes import concentration, entropy
 from tdlab.probes.attention import by_step_and_pattern
+from tests.tdlab.probes.outside import in_a_process_of_its_own
 
-ROOT = Path(__file__).parents[3]
 ATTENTION = torch.tensor([[0.1, 0.23, 0.37, 0.3], [0.55, 0.05, 0.15, 0.25]], dtype=torch.float64)
 RELEVANT = torch.tensor([[True, False, True, False], [False, True, True, True]])
 SAME_STEP = torch.tensor([[True, True, False, False], [False, True, False, True]])
@@ -20,13 +17,6 @@ SAME_STEP = torch.tensor([[True, True, False, False], [False, True, False, True]
 
 def close(measured, expected):
     torch.testing.assert_close(measured, torch.as_tensor(expected, dtype=torch.float64))
-
-
-def in_a_process_of_its_own(script):
-    """What a script prints, and what it complains of; nothing of the suite reaches it."""
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
 
 
 def test_concentration_is_the_mass_on_the_relevant_examples():
@@ -116,6 +106,7 @@ def test_what_does_not_fit_is_refused_in_one_line_with_both_shapes_or_the_dtype(
 import torch
 from tdlab.probes import concentration, only
 from tdlab.probes.attention import by_step_and_pattern
+from tests.tdlab.probes.outside import in_a_process_of_its_own
 for attention, relevant in (((2, 3, 4, 5), (4, 6)), ((2, 3, 4, 5), (3, 5)), ((), (5,)), ((5,), ())):
     try:
         concentration(torch.ones(attention), torch.ones(relevant, dtype=torch.bool))

@@ -24,7 +24,7 @@ class Written(nn.Module):
     def __init__(self, *, fused: bool = False, scores: bool = False) -> None:
         super().__init__()
         self.pattern, self.raw = nn.Identity(), nn.Identity()
-        self.spoilt = nn.Identity()  # of one row
+        self.spoilt, self.inner = nn.Identity(), nn.Identity()  # in one row; without a head axis
         self.fused, self.scores = fused, scores
         self.eval()
 
@@ -33,7 +33,7 @@ class Written(nn.Module):
             return scaled_dot_product_attention(x, x, x)
         attention = self.raw(x @ x.mT / math.sqrt(x.shape[-1])).softmax(-1)
         _ = self.spoilt(attention[:, None] + 0.1 * torch.eye(5)[0] * torch.eye(5)[3][:, None])
-        return self.pattern(attention[:, None])[:, 0] @ x
+        return self.pattern(self.inner(attention)[:, None])[:, 0] @ x
 
 
 @pytest.fixture
@@ -178,6 +178,8 @@ def test_a_star_stops_at_a_dot_and_two_do_not(x):
     assert list(capture(model, x, attention="**.pattern").attention) == both
     with pytest.raises(ValueError, match=r"no submodule 'pattern'; did you mean '0\.0\.pattern'\?"):
         capture(model, x, attention="pattern")
+    with pytest.raises(ValueError, match=r"no submodule 'r\*w'; did you mean '0\.0\.r\*w'\?"):
+        capture(model, x, attention="r*w")
 
 
 def test_activations_are_captured_of_a_model_without_attention(x):
@@ -199,9 +201,36 @@ def test_where_each_prompt_has_a_last_token_of_its_own(x):
     for prompt, place in enumerate(last.tolist()):
         assert looks[:, :, prompt].equal(seen.from_query(place)[:, :, prompt])
     with pytest.raises(
-        ValueError, match=r"places have shape \(3,\), .* must be one for each prompt"
+        ValueError, match=r"places have shape \(3,\), but there are 2 prompts; in a"
     ):
         seen.from_query(torch.tensor([1, 2, 3]))
+    without_heads = capture(Written(), x, attention="inner")
+    with pytest.raises(
+        ValueError, match=r"\(1, 3, 5, 5\), but must be \(layer, b, h, n, m\) where"
+    ):
+        without_heads.from_query(torch.tensor([1, 2, 3]))
+
+
+def test_a_probe_is_told_which_prompts_it_is_given():
+    kinds = torch.randint(0, 2, (7, COLUMNS), generator=torch.Generator().manual_seed(3))
+    lengths = torch.tensor([3, 6, 1, 2, 5, 4, 6])
+    found = capture(
+        planted.gpt2(),
+        kinds,
+        at_once=3,
+        probe=lambda seen: seen.from_query(lengths[seen.prompts] - 1).movedim(2, 0),
+    )
+    whole = capture(planted.gpt2(), kinds)
+    assert kinds[whole.prompts].equal(kinds)
+    torch.testing.assert_close(found, whole.from_query(lengths - 1).movedim(2, 0))
+
+
+def test_what_was_captured_is_shown_by_names_and_shapes(x):
+    seen = capture(nn.Sequential(Written()).eval(), x, attention="0.pattern", activations="0")
+    assert repr(seen) == (
+        "Captured({'attention': {'0.pattern': (3, 1, 5, 5)}, 'activations': {'0': (3, 5, 4)}}, "
+        "output: Tensor)"
+    )
 
 
 def test_a_hugging_face_model_may_be_asked_for_tuples():
@@ -517,8 +546,11 @@ def test_a_hugging_face_model_that_hands_out_none_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ("raw", "rows of attention in raw miss the sum of one"),
-        ("spoilt", "rows of attention in spoilt miss the sum of one by 0\\.1"),
+        (
+            "raw",
+            r"in raw, of shape \(3, 5, 5\), miss the sum of one by 2\.8\d: is that its attention\?",
+        ),
+        ("spoilt", r"in spoilt, .* miss the sum of one by 0\.1: is"),
         ("patern", "Written has no submodule 'patern'; did you mean 'pattern'"),
         ("", "Written has no submodule ''"),
     ],
@@ -539,7 +571,9 @@ def test_a_model_in_training_mode_is_refused_though_only_a_part_of_it_is():
 def test_rows_of_a_token_that_sees_nothing_are_refused():
     x = planted.tokens()
     hidden = torch.ones(2, COLUMNS, dtype=torch.bool)
-    with pytest.raises(ValueError, match="miss the sum of one by nan"):
+    with pytest.raises(
+        ValueError, match=r"\(2, 2, 6, 6\), are no numbers: is there a token that sees nothing"
+    ):
         capture(planted.multihead(), x, x, x, key_padding_mask=hidden)
 
 

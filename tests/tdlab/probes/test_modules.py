@@ -25,6 +25,7 @@ from tdlab.probes import (
     without_each,
 )
 from tests.tdlab.probes import planted
+from tests.tdlab.probes.outside import in_a_process_of_its_own
 from tests.tdlab.probes.planted import COLUMNS, KINDS
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
@@ -426,8 +427,35 @@ def test_an_edit_that_gives_no_tensor_is_refused():
         """Forgets to return it, as is easily done where it is changed in place."""
         x.zero_()
 
-    with pytest.raises(TypeError, match=r"the edit of layers\.0 makes None of a tensor"):
+    with pytest.raises(
+        TypeError, match=r"the edit of layers\.0 gives what is of type NoneType, but"
+    ):
         intervened(planted.encoder(), {"layers.0": in_place}, planted.tokens())
+
+
+def test_what_is_no_function_and_no_module_is_refused_in_one_line():
+    done = in_a_process_of_its_own("""
+import torch
+from torch import nn
+from tdlab.models import OneLayer
+from tdlab.probes import capture, intervened
+module, x = nn.Sequential(nn.Linear(2, 2)).eval(), torch.ones(1, 2)
+for make in (
+    lambda: intervened(module, {"0": torch.zeros(2)}, x),
+    lambda: intervened(module, [("0", torch.neg)], x),
+    lambda: capture(OneLayer(), x),
+):
+    try:
+        make()
+    except TypeError as error:
+        print(error)
+""")
+    *edits, model = done.stdout.splitlines()
+    assert edits == [
+        "the edit of 0 is of type Tensor, but must be a function",
+        "edits are of type list, but must map names of submodules to functions",
+    ], done.stderr
+    assert model.startswith("the model is a OneLayer, but must be an nn.Module; models of this lab")
 
 
 @pytest.mark.parametrize(
@@ -437,6 +465,7 @@ def test_an_edit_that_gives_no_tensor_is_refused():
         ({"layers.7": torch.zeros_like}, r"TransformerEncoder has no submodule 'layers\.7'"),
         ({"layers.0.self_attn.out_proj": torch.neg}, "touched no tensor: the module did not call"),
         ({"layers.0": lambda x: x[:1]}, r"layers\.0 makes \(1, 6, 4\) of \(2, 6, 4\)"),
+        ({"layers.0": Tensor.double}, r"layers\.0 makes torch\.float64 of torch\.float32"),
         (
             {"layers.*": torch.neg, "layers.1": torch.neg},
             r"1 has two edits, that of 'layers\.\*' an",

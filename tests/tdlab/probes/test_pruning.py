@@ -1,18 +1,14 @@
 """Masks: which rows and entries go, in which order, how many; parameters stay as they are."""
 
 import math
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 
 from synthetic_tasks.threefry import stream
 from tdlab.probes import keep, keep_entries, pruned
-
-ROOT = Path(__file__).parents[3]
+from tests.tdlab.probes.outside import in_a_process_of_its_own
 
 # Euclidean norms 5, 2.1, 2.5, 0.5, 1.7; in the 1-norm or the largest entry the order differs.
 ROWS = torch.tensor(
@@ -174,11 +170,13 @@ def test_what_is_pruned_is_zero_though_it_was_infinite():
     assert found.tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
 
-def test_weights_that_are_no_matrix_and_masks_of_numbers_are_refused_in_one_line():
+def test_weights_that_are_no_matrix_masks_of_numbers_and_seeds_for_keys_are_refused_in_one_line():
     # Without the suite's own shape checks, as in a script of somebody else.
     script = """
 import torch
-from tdlab.probes import keep, keep_entries, mask_along, pruned
+from tdlab.probes import (
+    filter_normalized, keep, keep_entries, mask_along, pruned, top_eigenvalues
+)
 for mask in (keep, keep_entries):
     try:
         mask(torch.ones(5), 0.4)
@@ -189,19 +187,22 @@ for make in (
     lambda: pruned({"W": W}, "W", torch.tensor([0, 1])),
     lambda: pruned({"W": W}, "W", [True, False]),
     lambda: mask_along(W, 1, torch.tensor([0.5, 1])),
+    lambda: keep(W, 0.5, "random", 7),
+    lambda: filter_normalized({"W": W}, 7),
+    lambda: top_eigenvalues(lambda p: p["W"].square().sum(), {"W": W}, 1, 7),
 ):
     try:
         make()
     except TypeError as error:
         print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    *said, places, listed, numbers = done.stdout.splitlines()
+    done = in_a_process_of_its_own(script)
+    *said, places, listed, numbers, one, two, three = done.stdout.splitlines()
     assert len(said) == 2, done
     for line in said:
         assert line.startswith("ValueError weights have shape (5,), but "), line
     assert places == "the mask has dtype torch.int64, but must be boolean"
     assert listed == "the mask is [True, False], but must be a boolean tensor"
+    assert one == two == three
+    assert one.startswith("the key is 7, but must be made of a seed and a use: stream(seed, ")
     assert numbers == "kept has dtype torch.float32, but must be boolean"
