@@ -38,12 +38,14 @@ NOISE, OTHER, COMMON = standard(0), standard(1), standard(2)
 def rows(
     quantity: str, values: Any, source: str = "measured", member: bool = True, **where: Any
 ) -> Rows:
-    """One row a seed, from one value for all of them or one for each."""
+    """One row a seed; each value is one for all of them, or an array with one for each."""
     each = np.broadcast_to(np.asarray(values, dtype=np.float64), len(SEEDS))
     shared = {"quantity": quantity, "source": source, **where}
+    arrays = {name: at for name, at in shared.items() if isinstance(at, np.ndarray)}
     found = []
     for place, (seed, value) in enumerate(zip(SEEDS, each, strict=True)):
         row = {"run": f"run {seed}", "seed": seed, "value": float(value), **shared}
+        row |= {name: at[place] for name, at in arrays.items()}
         found.append({"member": place, **row} if member else row)
     return found
 

@@ -15,7 +15,7 @@ from tdlab.studies.icl.classical import ALPHAS, BAYES, KAPPAS
 from tdlab.studies.icl.pruning import FRACTIONS
 from tdlab.studies.icl.shift import COEFFICIENT_SUMS, MIXED
 from tdlab.theory import li2024 as theory
-from tests.tdlab.claims.planted import COMMON, NOISE, OTHER, SEEDS
+from tests.tdlab.claims.planted import COMMON, NOISE, OTHER, SEEDS, frame, rows
 
 SETTING = setting(steps=37, alpha=0.7, length=11, delta=0.15, beta=2.5, neurons=48)
 START = theory.initial_concentration(0.7, 0.15, 2.5, 11)
@@ -23,56 +23,45 @@ LEARNING_RATES = (0.05, 0.1, 0.2)
 NEURONS = 16
 
 
-def rows(quantity: str, values: Any, source: str = "measured", **where: Any) -> pd.DataFrame:
-    """One row a seed, from one value for all of them or one for each."""
-    each = np.broadcast_to(np.asarray(values, dtype=np.float64), len(SEEDS))
-    own = {"run": [f"run {seed}" for seed in SEEDS], "seed": list(SEEDS), "value": each}
-    return pd.DataFrame({**own, "quantity": quantity, "source": source, **where})
-
-
 def dynamics(error=0.001, hinge=0.01, start=START, focus=0.93, spread=0.001, **_):
     last: dict[str, Any] = {"step": SETTING.steps, "tasks": "unseen"}
     first = last | {"step": 0}
-    return pd.concat(
-        [
-            rows("zero_one", error + spread * NOISE, **last),
-            rows("hinge", hinge + spread * OTHER, **last),
-            rows("concentration", start + spread * NOISE, **first),
-            rows("concentration", focus + spread * OTHER, **last),
-            # Not to be looked at:
-            rows("zero_one", 0.3, **first),
-            rows("hinge", 0.9, **first),
-            *(rows(name, 0.4, **last, source="theory") for name in ("zero_one", "hinge")),
-            rows("concentration", 0.4, **last, source="theory"),
-            rows("concentration", 0.99, **first, source="theory"),
-            *(rows(name, 0.6, **last | {"tasks": "trained"}) for name in ("zero_one", "hinge")),
-            *(rows("concentration", 0.1, step=at, tasks="trained") for at in (0, SETTING.steps)),
-        ]
+    return frame(
+        rows("zero_one", error + spread * NOISE, **last),
+        rows("hinge", hinge + spread * OTHER, **last),
+        rows("concentration", start + spread * NOISE, **first),
+        rows("concentration", focus + spread * OTHER, **last),
+        # Not to be looked at:
+        rows("zero_one", 0.3, **first),
+        rows("hinge", 0.9, **first),
+        *(rows(name, 0.4, **last, source="theory") for name in ("zero_one", "hinge")),
+        rows("concentration", 0.4, **last, source="theory"),
+        rows("concentration", 0.99, **first, source="theory"),
+        *(rows(name, 0.6, **last | {"tasks": "trained"}) for name in ("zero_one", "hinge")),
+        *(rows("concentration", 0.1, step=at, tasks="trained") for at in (0, SETTING.steps)),
     )
 
 
 def coverage(pattern=0.2, label=0.1, common=0.3, spread=0.001, **_):
     """Zero-one error: seeds differ much, and alike in all task sets; the sets add what is given."""
     base = 0.4 + common * COMMON
-    return pd.concat(
-        [
-            rows("zero_one", base, left_out="nothing"),
-            rows("zero_one", base + pattern + spread * NOISE, left_out="a pattern"),
-            rows("zero_one", base + label + spread * OTHER, left_out="a label"),
-            *(
-                rows("hinge", at, left_out=name)
-                for at, name in ((0.5, "nothing"), (0.1, "a pattern"), (0.1, "a label"))
-            ),
-        ]
+    return frame(
+        rows("zero_one", base, left_out="nothing"),
+        rows("zero_one", base + pattern + spread * NOISE, left_out="a pattern"),
+        rows("zero_one", base + label + spread * OTHER, left_out="a label"),
+        *(
+            rows("hinge", at, left_out=name)
+            for at, name in ((0.5, "nothing"), (0.1, "a pattern"), (0.1, "a label"))
+        ),
     )
 
 
 def step_sizes(exponent=0.7, spread=0.001, **_):
-    return pd.concat(
-        [
+    return frame(
+        *(
             rows("concentration_gap", np.exp(np.log(lr) * (exponent + spread * NOISE)), lr=lr)
             for lr in LEARNING_RATES
-        ]
+        )
     )
 
 
@@ -155,7 +144,7 @@ def shift(
             tables.append(rows("concentration", focus + noise, **where))
     tables.append(rows("hinge", 0.9, source="theory", coefficient_sum=1.2, shift="coefficient_sum"))
     tables.append(rows("hinge", 0.8, outside=0.5, shift="outside"))
-    return pd.concat(tables, ignore_index=True)
+    return frame(*tables)
 
 
 LARGE_SHARE = np.array([0.5, 0.8] * 4)  # each reaches R = 1 on the grid
@@ -187,7 +176,7 @@ def pruning(cost=0.02, slope=0.8, curve=None, spread=0.001, common=0.3, **_):
                 tables.append(rows("hinge", value, **at))
                 tables.append(rows("hinge", 7 - 7 * fraction, source="theory", **at))
                 tables.append(rows("zero_one", 0.5 - fraction / 2, **at))
-    return pd.concat(tables)
+    return frame(*tables)
 
 
 def learners(on_par=0.01, ahead=-0.05, spread=0.001, common=0.05, **_):
@@ -210,7 +199,7 @@ def learners(on_par=0.01, ahead=-0.05, spread=0.001, common=0.05, **_):
                 error = base + lead + spread * NOISE
                 tables.append(rows("zero_one", error, **where, learner="transformer"))
                 tables.append(rows("zero_one", 0.01, **where, learner=BAYES, source="theory"))
-    return pd.concat(tables)
+    return frame(*tables)
 
 
 TABLES: dict[str, Any] = {
