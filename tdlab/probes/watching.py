@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tdlab.probes import hugging_face
 from tdlab.probes.captured import Captured
 from tdlab.probes.hooks import Hooks, NoFastPath, handed_out, named_like, require_evaluation
 
-_FIELDS = ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions")
-
 Found = dict[str, Tensor]
-Said = dict[str, list[Tensor | None]]
 
 
 @torch.no_grad()
@@ -42,26 +40,26 @@ def watched(
     require_evaluation(model)
     seen, kept = Found(), Found()
     by_itself = attention is not None and not attention  # which submodules is not said
-    hugging = by_itself and _is_hugging_face(model)
-    asked = _asked(model) if hugging else {}
+    hugging = by_itself and hugging_face.is_model(model)
+    asked = hugging_face.arguments(model) if hugging else {}
     kept_of, looked_at = _named(model, activations), _named(model, attention or ())
     if by_itself:
         looked_at = _of_torch(model)
-    inner, said = _of_hugging_face(model) if by_itself else [], Said()
+    inner, said = hugging_face.inside(model) if by_itself else [], hugging_face.Said()
     with Hooks() as hooks, _NothingFused(type(model).__name__) if by_itself else NoFastPath():
         for name in kept_of:
             _keep(hooks, model, name, kept, which=0)
         for name in looked_at:
             _show(hooks, model, name, seen)
         for name in inner:
-            _hear(hooks, model, name, said)
+            hugging_face.hear(hooks, model, name, said)
         output = model(*inputs, **{**named, **asked})
     _require_called(model, kept_of, kept)
     if attention:
         _require_called(model, looked_at, seen)
     if hugging:
-        seen = {**_of_fields(model, output), **seen}
-    _require_handed_on(model, said, seen)
+        seen = {**hugging_face.of_fields(model, output), **seen}
+    hugging_face.require_handed_on(model, said, seen)
     if by_itself and not seen:
         why = "its output has no attentions" if hugging else "it called no nn.MultiheadAttention"
         raise ValueError(
@@ -73,39 +71,6 @@ def watched(
     for name, each in seen.items():
         _require_rows(name, each)
     return Captured(seen, kept, output)
-
-
-def _is_hugging_face(model: nn.Module) -> bool:
-    """By its classes' names, so that nothing needs to be installed."""
-    return any(kind.__name__ == "PreTrainedModel" for kind in type(model).__mro__)
-
-
-def _asked(model: nn.Module) -> dict[str, Any]:
-    """The arguments that make a Hugging Face model hand out attention; raises if it would not."""
-    for name, module in model.named_modules():
-        config = getattr(module, "config", None)
-        way = getattr(config, "_attn_implementation", None)
-        if way not in {None, "eager"}:
-            raise ValueError(
-                f"{name or type(model).__name__} has attn_implementation {way!r}, which keeps no "
-                "attention; call set_attn_implementation('eager') on the model first"
-            )
-    asked: dict[str, Any] = {"output_attentions": True, "return_dict": True}
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
-    return asked | ({"use_cache": False} if takes_cache else {})
-
-
-def _of_fields(model: nn.Module, output: Any) -> Found:
-    found = {}
-    for field in _FIELDS:
-        for place, each in enumerate(getattr(output, field, None) or ()):
-            if each is None:
-                raise ValueError(
-                    f"{type(model).__name__} has handed out no attention in layer {place} of its "
-                    f"{field}"
-                )
-            found[f"{field}.{place}"] = each
-    return found
 
 
 def _named(model: nn.Module, patterns: Sequence[str]) -> list[str]:
@@ -129,33 +94,6 @@ def _of_torch(model: nn.Module) -> list[str]:
 
 def _is_torchs(module: nn.Module) -> bool:
     return type(module).forward is nn.MultiheadAttention.forward
-
-
-def _of_hugging_face(model: nn.Module) -> list[str]:
-    """All models of Hugging Face inside this one."""
-    return [name for name, each in model.named_modules() if name and _is_hugging_face(each)]
-
-
-def _hear(hooks: Hooks, model: nn.Module, name: str, said: Said) -> None:
-    """Keeps what a model of Hugging Face inside this one says of its attention."""
-
-    def hook(_module: nn.Module, _args: object, output: Any) -> None:
-        if hasattr(output, "attentions"):  # what has no attention has no such field
-            said.setdefault(name, []).extend(output.attentions or [None])
-
-    hooks.after(model.get_submodule(name), hook)
-
-
-def _require_handed_on(model: nn.Module, said: Said, seen: Found) -> None:
-    """Raises where a model inside this one has attention that does not come out of this one."""
-    known = {id(each) for each in seen.values()}
-    for name, its in said.items():
-        if any(id(each) not in known for each in its):
-            raise ValueError(
-                f"{name} of {type(model).__name__} is a Hugging Face model whose attention does "
-                "not come out of the whole; capture it by itself, or name the submodules that "
-                "hand it out by attention="
-            )
 
 
 def _show(hooks: Hooks, model: nn.Module, name: str, found: Found) -> None:
