@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import BartConfig, BartModel, GPT2Config, GPT2Model
 
 FACTOR = 5.0
@@ -104,3 +105,21 @@ def bart() -> BartModel:
     model = BartModel(config).eval()
     model.set_attn_implementation("eager")
     return model
+
+
+class Written(nn.Module):
+    """Attention as people write it themselves, with a place where it can be seen."""
+
+    def __init__(self, *, fused: bool = False, scores: bool = False) -> None:
+        super().__init__()
+        self.pattern, self.raw = nn.Identity(), nn.Identity()
+        self.spoilt, self.inner = nn.Identity(), nn.Identity()  # in one row; without a head axis
+        self.fused, self.scores = fused, scores
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused:
+            return scaled_dot_product_attention(x, x, x)
+        attention = self.raw(x @ x.mT / math.sqrt(x.shape[-1])).softmax(-1)
+        _ = self.spoilt(attention[:, None] + 0.1 * torch.eye(5)[0] * torch.eye(5)[3][:, None])
+        return self.pattern(self.inner(attention)[:, None])[:, 0] @ x
