@@ -77,7 +77,7 @@ class Captured(NamedTuple):
                 f"places have shape {tuple(query.shape)}, but there are {layers.shape[1]} prompts; "
                 "in a probe, which is given some at a time, take those at [seen.prompts]"
             )
-        return layers[:, torch.arange(len(query)), :, query].movedim(0, 2)
+        return layers[:, torch.arange(len(query), device=query.device), :, query].movedim(0, 2)
 
 
 _LAYER = re.compile(r"(?<![^.])\d+(?![^.])")  # a number between dots; that of "attn2" is a name
