@@ -33,6 +33,7 @@ from tdlab.probes.inference import (
     mistakes,
     nearest,
 )
+from tdlab.probes.interventions import intervened
 from tdlab.probes.kernel import (
     gradient_norms,
     row_sums,
@@ -40,7 +41,7 @@ from tdlab.probes.kernel import (
     stacked_features,
 )
 from tdlab.probes.landscape import Risk, line, over_points, plane
-from tdlab.probes.modules import functional, intervened
+from tdlab.probes.modules import functional
 from tdlab.probes.neurons import angle, parts, rows
 from tdlab.probes.phases import first_below
 from tdlab.probes.pruning import keep, keep_entries, mask_along, pruned, without_each

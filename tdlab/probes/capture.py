@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from synthetic_tasks.value import require_count
 from tdlab.probes.captured import Captured
+from tdlab.probes.hooks import require_evaluation
 from tdlab.probes.watching import watched
 
 AT_ONCE = 32  # (ours) prompts that are captured together where a probe reduces them
@@ -63,7 +64,7 @@ def capture(
             has rows that do not sum to one; for an unknown name, and a number of prompts that
             differs between the inputs.
     """
-    _require_module(model)
+    require_evaluation(model)
 
     def at(inputs: Sequence[Tensor], named: Mapping[str, Any]) -> Captured:
         names = (None if attention is None else _several(attention), _several(activations))
@@ -89,14 +90,6 @@ def capture(
         # What was captured of a block is gone before the next one is there.
         found.append(_own(probe(at(*its)._replace(prompts=place)), len(block)))
     return tree_map(lambda *parts: torch.cat(parts), *found)
-
-
-def _require_module(model: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"the model is a {type(model).__name__}, but must be an nn.Module; models of this "
-            "laboratory have attention in their trace: tdlab.models.over_prompts"
-        )
 
 
 def _axes(named: Mapping[str, Any], prompt_axis: int | Mapping[str, int]) -> dict[str, int]:

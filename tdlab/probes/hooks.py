@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from copy import copy
 from difflib import get_close_matches
 from threading import get_ident
 from typing import Any
@@ -66,19 +65,6 @@ def handed_out(name: str, output: Any, which: int) -> Tensor:
     return several
 
 
-def with_first(output: Any, first: Tensor) -> Any:
-    """What a submodule hands out with another tensor, or with another first one of several."""
-    if isinstance(output, Tensor):
-        return first
-    if isinstance(output, Mapping):
-        changed: Any = copy(output)
-        changed[next(iter(output))] = first
-        return changed
-    if hasattr(output, "_replace"):  # a tuple with names
-        return output._replace(**{output._fields[0]: first})
-    return type(output)((first, *output[1:]))
-
-
 def named_like(module: nn.Module, pattern: str) -> list[str]:
     """Submodules whose names match; ``*`` stands for anything without a dot, ``**`` for anything.
 
@@ -114,8 +100,14 @@ def _as_pattern(name: str) -> re.Pattern[str]:
     return re.compile("".join(_STARS.get(part, re.escape(part)) for part in parts))
 
 
-def require_evaluation(module: nn.Module) -> None:
-    """Raises ``ValueError`` where the module, or a part of it, is in training mode."""
+def require_evaluation(module: object) -> None:
+    """Raises unless it is a module, no part of which is in training mode."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"the model is a {type(module).__name__}, but must be an nn.Module; models of this "
+            "laboratory are functions already, with attention in their trace: "
+            "tdlab.models.over_prompts"
+        )
     for name, part in module.named_modules():
         if part.training:
             where = f"{name} of {type(module).__name__}" if name else type(module).__name__

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tdlab.probes import hugging_face
 from tdlab.probes.captured import Captured
-from tdlab.probes.hooks import Hooks, NoFastPath, handed_out, named_like, require_evaluation
+from tdlab.probes.hooks import Hooks, NoFastPath, handed_out, named_like
 
 Found = dict[str, Tensor]
 
@@ -34,10 +34,9 @@ def watched(
         What they hand out, of an ``nn.MultiheadAttention`` the attention of each head.
 
     Raises:
-        ValueError: where attention is hidden, missing, or has rows that do not sum to one, for a
-            name that was not called, and for a model in training mode.
+        ValueError: where attention is hidden, missing, or has rows that do not sum to one, and for
+            a name that was not called.
     """
-    require_evaluation(model)
     seen, kept = Found(), Found()
     by_itself = attention is not None and not attention  # which submodules is not said
     hugging = by_itself and hugging_face.is_model(model)

@@ -110,11 +110,11 @@ def bart() -> BartModel:
 class Written(nn.Module):
     """Attention as people write it themselves, with a place where it can be seen."""
 
-    def __init__(self, *, fused: bool = False, scores: bool = False) -> None:
+    def __init__(self, *, fused: bool = False) -> None:
         super().__init__()
         self.pattern, self.raw = nn.Identity(), nn.Identity()
         self.spoilt, self.inner = nn.Identity(), nn.Identity()  # in one row; without a head axis
-        self.fused, self.scores = fused, scores
+        self.fused = fused
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -136,17 +136,17 @@ def test_each_head_is_pruned_and_held_alone(by_kind, kind):
     def told(**how):
         return one_by_one(kind, its.final, batch, world, **how)
 
-    for quantity in ("error", "loss"):
-        whole = getattr(told(), quantity)
-        assert measured(quantity, "none", "seed") == {(SEED,): pytest.approx(whole, rel=CLOSE)}
-        for at in ((0, 2), (1, 1)):
-            place = (at[0] + 1, at[1] + 1)
-            for intervention, numbers in (
-                ("pruned", told(change=lambda p, at=at: without(p, *at))),
-                ("uniform", told(hold=at)),
-            ):
-                found = measured(quantity, intervention, "layer", "head")[place]
-                assert found == pytest.approx(getattr(numbers, quantity), rel=CLOSE)
+    def require_found(numbers, intervention, place, *axes):
+        for quantity in ("error", "loss"):
+            found = measured(quantity, intervention, *axes)[place]
+            assert found == pytest.approx(getattr(numbers, quantity), rel=CLOSE)
+
+    require_found(told(), "none", (SEED,), "seed")
+    for at in ((0, 2), (1, 1)):
+        pruned, held = told(change=lambda p, at=at: without(p, *at)), told(hold=at)
+        place = (at[0] + 1, at[1] + 1)
+        require_found(pruned, "pruned", place, "layer", "head")
+        require_found(held, "uniform", place, "layer", "head")
 
 
 def test_losses_tell_interventions_apart(by_kind):
