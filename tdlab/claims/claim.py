@@ -4,34 +4,18 @@ A rule compares an interval with a prediction and reads the same whatever the ou
 where the whole interval satisfies it, ``disagrees`` where none of it does, else ``inconclusive``.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from pandas.io.formats.style import Styler
 
-from tdlab.statistics import Interval
-
-# What a terminal spells out and a page need not.
-_SYMBOLS = {
-    r"\beps\b": "ε",
-    r"\beta\b": "η",
-    r"\balpha\b": "α",
-    r"\bkappa\b": "κ",
-    r"\bOmega\b": "Ω",
-    r"\btau\b": "τ",
-    r"\btau_o\b": "τₒ",
-    r"\brho\b": "ρ",
-    r"\brho_o\b": "ρₒ",
-    r"\bS_1\b": "S₁",
-    r"\^-1/2": "⁻¹ᐟ²",
-    "<=": "≤",
-    ">=": "≥",
-}
+from tdlab.statistics import Interval, PowerLaw
+from tdlab.studies.regimes import NEARER, OURS
 
 AGREES, DISAGREES, INCONCLUSIVE = VERDICTS = ("agrees", "disagrees", "inconclusive")
+BENT = 0.1  # (ours) a point that is further from a fitted law, as a share of it, speaks against one
 
 
 class Finding(NamedTuple):
@@ -41,6 +25,9 @@ class Finding(NamedTuple):
     prediction: str
     measured: Interval  # 95 %, over training seeds
     verdict: str
+    agreeing: tuple[float, float] = (-math.inf, math.inf)  # values that the prediction allows
+    note: str = ""  # what else to know of the measurement
+    regime: str = OURS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +41,11 @@ class Claim:
 
     id: str
     statement: str
+    equation: str  # in LaTeX
     source: str
     rule: str  # in words, with the constants that are ours
+    regime: str  # how what is measured differs from what the theorem assumes; {s} is the setting
+    page: str  # the notebook that shows it
     needs: tuple[str, ...]
     judge: Callable[..., list[Finding]]
 
@@ -63,35 +53,52 @@ class Claim:
         """The findings on the tables of ``measurements``, which measures what is missing."""
         return self.judge(*(getattr(measurements, name) for name in self.needs))
 
+    def in_regime(self, setting: Any) -> str:
+        """How a measurement with this setting differs from what the theorem assumes."""
+        return self.regime.format(s=setting)
 
-def overall(findings: Sequence[Finding]) -> str:
-    """The verdict on a claim: agrees where every part does, disagrees where any part does."""
-    verdicts = {finding.verdict for finding in findings}
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that it is judged by."""
+        return tuple(name for name in self.needs if name != "setting")
+
+
+def overall(findings: Sequence[Finding], regime: str = OURS) -> str:
+    """The verdict on a claim in a regime: disagrees where any part does, agrees where all do."""
+    verdicts = {finding.verdict for finding in findings if finding.regime == regime}
     if DISAGREES in verdicts:
         return DISAGREES
     return AGREES if verdicts == {AGREES} else INCONCLUSIVE
 
 
+def nearer(findings: Sequence[Finding]) -> str | None:
+    """The verdict nearer the theorem; ``None`` of a claim that is measured in one regime."""
+    there = any(finding.regime == NEARER for finding in findings)
+    return overall(findings, NEARER) if there else None
+
+
 def at_most(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
     """Agrees where the interval lies at or below ``limit``, disagrees where it lies above."""
     verdict = _read(measured.high <= limit, measured.low <= limit)
-    return Finding(part, prediction, measured, verdict)
+    return Finding(part, prediction, measured, verdict, (-math.inf, limit))
 
 
 def at_least(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
     """Agrees where the interval lies at or above ``limit``, disagrees where it lies below."""
     verdict = _read(measured.low >= limit, measured.high >= limit)
-    return Finding(part, prediction, measured, verdict)
+    return Finding(part, prediction, measured, verdict, (limit, math.inf))
 
 
 def below(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
     """Agrees where the interval lies strictly below ``limit``, disagrees where none of it does."""
-    return Finding(part, prediction, measured, _read(measured.high < limit, measured.low < limit))
+    verdict = _read(measured.high < limit, measured.low < limit)
+    return Finding(part, prediction, measured, verdict, (-math.inf, limit))
 
 
 def above(part: str, measured: Interval, limit: float, prediction: str) -> Finding:
     """Agrees where the interval lies strictly above ``limit``, disagrees where none of it does."""
-    return Finding(part, prediction, measured, _read(measured.low > limit, measured.high > limit))
+    verdict = _read(measured.low > limit, measured.high > limit)
+    return Finding(part, prediction, measured, verdict, (limit, math.inf))
 
 
 def reaches(
@@ -106,58 +113,38 @@ def reaches(
         The finding; it disagrees only where the curve is above ``limit`` and no longer falls.
     """
     verdict = _read(measured.high <= limit, measured.low <= limit or falling.low > 0)
-    return Finding(part, prediction, measured, verdict)
+    return Finding(part, prediction, measured, verdict, (-math.inf, limit))
+
+
+def within(part: str, measured: Interval, low: float, high: float, prediction: str) -> Finding:
+    """Agrees where the whole interval lies from ``low`` to ``high``, disagrees where none does."""
+    all_of_it = low <= measured.low and measured.high <= high
+    some_of_it = measured.low <= high and low <= measured.high
+    return Finding(part, prediction, measured, _read(all_of_it, some_of_it), (low, high))
 
 
 def near(part: str, measured: Interval, value: float, tolerance: float, prediction: str) -> Finding:
     """Agrees where the whole interval lies within ``tolerance`` of ``value``."""
-    low, high = value - tolerance, value + tolerance
-    all_of_it = low <= measured.low and measured.high <= high
-    some_of_it = measured.low <= high and low <= measured.high
-    return Finding(part, prediction, measured, _read(all_of_it, some_of_it))
+    return within(part, measured, value - tolerance, value + tolerance, prediction)
 
 
-def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], seeds: int) -> pd.DataFrame:
-    """Findings as tidy rows: the measured value, its interval, prediction and verdict in words."""
-    return pd.DataFrame(
-        [
-            {
-                "run": None,
-                "seed": None,
-                "step": None,
-                "quantity": finding.part,
-                "source": "measured",
-                "value": float(finding.measured.estimate),
-                "low": float(finding.measured.low),
-                "high": float(finding.measured.high),
-                "claim": claim.id,
-                "statement": claim.statement,
-                "rule": claim.rule,
-                "origin": claim.source,
-                "prediction": finding.prediction,
-                "measurement": str(finding.measured),
-                "verdict": finding.verdict,
-                "seeds": seeds,
-            }
-            for claim, findings in claims
-            for finding in findings
-        ]
-    )
+def fitted(finding: Finding, law: PowerLaw, *, straight: bool = True) -> Finding:
+    """A finding about an exponent, with what speaks against there being one.
 
+    ``straight`` is a prediction that is one power law, not a sum of several. Points that are
+    further than ``BENT`` from the fit have no exponent that could agree with it.
 
-def summary(table: pd.DataFrame) -> Styler:
-    """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
-    names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
-    shown = table[["claim", *names, "prediction", "verdict"]].rename(columns=names)
-    shown = shown.replace(_SYMBOLS, regex=True)
-    styler = shown.set_index(["claim", names["quantity"]]).style
-    return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
-
-
-def _colour(verdict: str) -> str:
-    """Legible on light and on dark pages; the word itself says the same."""
-    colours = {AGREES: "#2e8b57", DISAGREES: "#d2571e", INCONCLUSIVE: "#808080"}
-    return f"color: {colours[verdict]}; font-weight: bold"
+    Returns:
+        The finding with a note about residuals and censored values.
+    """
+    notes = [f"a point is off the law by up to {100 * law.bend:.1f} %"]
+    if law.censored:
+        notes.append(f"{law.censored} of {law.of} values are beyond what could be seen")
+    bent = straight and law.bend > BENT and finding.verdict == AGREES
+    if bent:
+        notes[0] += f", more than {100 * BENT:g} %, so that it is none"
+    verdict = INCONCLUSIVE if bent else finding.verdict
+    return finding._replace(verdict=verdict, note="; ".join(notes))
 
 
 def _read(all_of_it: np.bool | bool, some_of_it: np.bool | bool) -> str:

@@ -134,8 +134,9 @@ def _lines(claim: Claim, findings: list[Finding]) -> Iterator[str]:
     yield f"{claim.id}: {overall(findings)}"
     yield f"  {claim.statement}"
     width = max(len(finding.part) for finding in findings)
-    for part, prediction, measured, verdict in findings:
-        yield f"  {_MARKS[verdict]} {part:{width}}  {measured!s}  predicted {prediction}"
+    for finding in findings:
+        mark, measured = _MARKS[finding.verdict], finding.measured
+        yield f"  {mark} {finding.part:{width}}  {measured!s}  predicted {finding.prediction}"
     yield ""
 
 
@@ -162,7 +163,7 @@ def _record(cards: Mapping[str, Card]) -> dict[str, Any]:
                     {
                         "part": finding.part,
                         "prediction": finding.prediction,
-                        "measured": float(finding.measured.estimate),
+                        "measured": _finite(finding.measured.estimate),
                         "interval": [_finite(finding.measured.low), _finite(finding.measured.high)],
                         "verdict": finding.verdict,
                     }

@@ -1,10 +1,11 @@
 """Presets of a study, and how a few of their numbers are changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from synthetic_tasks.value import meant, require_choice
+from tdlab.statistics import POINTS
 
 S = TypeVar("S")
 
@@ -26,6 +27,12 @@ def changed(presets: Mapping[str, S], preset: str, changes: Mapping[str, Any]) -
         if name not in known:
             raise TypeError(f"Setting has no field {name!r}{meant(name, known)}")
     return replace(start, **{k: v for k, v in changes.items() if v is not None})
+
+
+def require_points(name: str, values: Sequence[float]) -> None:
+    """Raises ``ValueError`` unless these are different values, as many as a law needs."""
+    if len(set(values)) < max(POINTS, len(values)):
+        raise ValueError(f"{name} is {values}, but must be different values, at least {POINTS}")
 
 
 def shown(setting: Any) -> str:

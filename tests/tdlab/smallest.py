@@ -25,10 +25,11 @@ COT: dict[str, Any] = {
     "taus": (0.6, 0.65),
     "rhos": (0.4, 0.5),
     "rate_steps": 20,
-    "rate_alphas": (0.5, 0.9),
-    "rate_chains": (1, 2),
-    "rate_patterns": (4, 6),
-    "rate_losses": (0.3, 0.25),
+    "rate_seeds": 2,
+    "rate_alphas": (0.5, 0.7, 0.9),
+    "rate_chains": (1, 2, 3),
+    "rate_patterns": (3, 4, 6),
+    "rate_losses": (0.3, 0.25, 0.2),
     "rate_loss": 0.3,
 }
 KERNELS: dict[str, Any] = {
@@ -61,8 +62,22 @@ KERNELS: dict[str, Any] = {
     "land_eigenvalues": 1,
     "land_pieces": 1,
 }
-
-
+# The scaling laws of the in-context study.
+LAWS: dict[str, Any] = {
+    "law_seeds": 2,
+    "law_prompts": 16,
+    "law_lrs": (0.05, 0.1, 0.3),
+    "law_alphas": (0.5, 0.7, 0.9),
+    "law_betas": (2.0, 2.5, 3.0),
+    "law_patterns": (4, 6, 7),
+    "law_batches": (4, 7, 12),
+    "law_test_alphas": (0.4, 0.7, 1.0),
+    "law_lengths": (2, 3, 5),
+    "law_steps": 6,
+    "near_steps": 4,
+    "near_law_steps": 6,
+    "near_relevant": 6,
+}
 MULTILAYER: dict[str, Any] = {
     "seeds": 2,
     "steps": 2,

@@ -13,7 +13,7 @@ from tdlab.sweep import trained
 from tests.tdlab import smallest
 from tests.tdlab.runs import RUN
 
-TINY = icl.setting("quick", seeds=2, steps=4, prompts=10, classical_prompts=2)
+TINY = icl.setting("quick", seeds=2, steps=4, prompts=10, classical_prompts=2, **smallest.LAWS)
 
 
 @pytest.fixture

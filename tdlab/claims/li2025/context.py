@@ -16,11 +16,22 @@ from tdlab.claims.claim import (
     at_most,
     reaches,
 )
-from tdlab.claims.li2025.constants import CONSTANT, ENOUGH, ERROR, SMALL, SOURCE, SUCCEEDS
+from tdlab.claims.laws import bounded, law_of
+from tdlab.claims.li2025.constants import (
+    CONSTANT,
+    ENOUGH,
+    ERROR,
+    REGIME,
+    SMALL,
+    SOURCE,
+    SUCCEEDS,
+    TESTED,
+)
 from tdlab.claims.rows import by_seed, paired, select
 from tdlab.statistics import Interval, error_interval
 from tdlab.studies.cot import Setting
 from tdlab.studies.cot.inference import CHAIN, FINAL, IN_CONTEXT, MEAN
+from tdlab.studies.cot.lengths import NEEDED
 
 _SYMBOLS = {
     "alpha": "alpha'",
@@ -31,34 +42,51 @@ _SYMBOLS = {
 }
 
 
-def _inference(setting: Setting, chain_errors: pd.DataFrame) -> list[Finding]:
-    return _with_context(setting, chain_errors, MEAN)
+def _inference(
+    setting: Setting, chain_errors: pd.DataFrame, chain_lengths: pd.DataFrame
+) -> list[Finding]:
+    found = _with_context(setting, chain_errors, MEAN)
+    return [*found, _exponent(chain_lengths, "(alpha' tau rho)^-2")]
 
 
 inference = Claim(
     id="cot.inference",
     statement="The chain's error reaches 0 with context, sooner for larger alpha', tau and rho.",
+    equation=r"l_{ts} \ge \Omega\big( (\alpha' \tau \rho)^{-2} \big) \Rightarrow L_{CoT} \to 0",
     source=SOURCE,
     rule=f"95 % intervals over seeds: at most {ERROR:g} (ours) with the longest context; at most "
     f"{SMALL:g} from {ENOUGH} (alpha' tau rho)^-2 examples on (ours); over all lengths the error "
-    "falls with each of the three. A curve that still falls has not been followed far enough",
-    needs=("setting", "chain_errors"),
+    "falls with each of the three. A curve that still falls has not been followed far enough. 95 % "
+    f"bootstrap interval over seeds of the log-log slope of the examples needed for {NEEDED:g} "
+    "(ours) in (alpha' tau rho)^-2: at most 1, because needing less does not disagree",
+    regime=REGIME + TESTED,
+    page="cot_vs_icl",
+    needs=("setting", "chain_errors", "chain_lengths"),
     judge=_inference,
 )
 
 
-def _in_context(setting: Setting, in_context_errors: pd.DataFrame) -> list[Finding]:
-    return _with_context(setting, in_context_errors, FINAL)
+def _in_context(
+    setting: Setting, in_context_errors: pd.DataFrame, in_context_lengths: pd.DataFrame
+) -> list[Finding]:
+    found = _with_context(setting, in_context_errors, FINAL)
+    return [*found, _exponent(in_context_lengths, "(alpha' tau_o rho_o)^-2")]
 
 
 in_context = Claim(
     id="cot.icl",
     statement="Under Condition 1 in-context error falls to 0 too, with alpha', tau_o and rho_o.",
+    equation=r"l_{ts} \ge \Omega\big( (\alpha' \tau_o \rho_o)^{-2} \big) \Rightarrow L_{ICL} \to 0",
     source=SOURCE,
     rule=f"95 % intervals over seeds: at most {ERROR:g} (ours) with the longest context; at most "
     f"{SMALL:g} from {ENOUGH} (alpha' tau_o rho_o)^-2 examples on (ours); over all lengths the "
-    "error falls with each of the three. A curve that still falls has not been followed far enough",
-    needs=("setting", "in_context_errors"),
+    "error falls with each of the three. A curve that still falls has not been followed far "
+    f"enough. 95 % bootstrap interval over seeds of the log-log slope of the examples needed for "
+    f"{NEEDED:g} (ours) in (alpha' tau_o rho_o)^-2: at most 1, because needing less does not "
+    "disagree",
+    regime=REGIME + TESTED,
+    page="cot_vs_icl",
+    needs=("setting", "in_context_errors", "in_context_lengths"),
     judge=_in_context,
 )
 
@@ -105,6 +133,14 @@ def _small(enough: pd.DataFrame, prompts: int) -> Finding:
         SMALL,
         f"small, here <= {SMALL:g}",
     )
+
+
+def _exponent(lengths: pd.DataFrame, number: str) -> Finding:
+    def rule(exponent: Interval) -> Finding:
+        part = f"exponent of the examples needed in {number}"
+        return at_most(part, exponent, 1.0, "<= 1: in ratio to it is enough")
+
+    return bounded(rule, lambda: law_of(lengths, points=("varied", "of"), quantity="length"))
 
 
 def _least_gain(error: pd.DataFrame, varied: str) -> Finding:
@@ -167,10 +203,16 @@ def _needs_condition_1(setting: Setting, conditions: pd.DataFrame) -> list[Findi
 icl_needs_condition_1 = Claim(
     id="cot.icl_needs_condition_1",
     statement="Where Condition 1 fails in-context error stays Omega(1), though the chain succeeds.",
+    equation=r"L_{ICL} \ge \Omega(1) \text{ where Condition 1 fails}",
     source=SOURCE,
     rule="95 % intervals over seeds with the longest context, same prompts and model: in-context "
     f"error at least {CONSTANT:g} (ours) and no less than with the shortest, chain at most "
     f"{SUCCEEDS:g} (ours); where Condition 1 holds in-context error at most {ERROR:g} (ours)",
+    regime=REGIME
+    + TESTED
+    + " Condition 1 fails by our own noise: at each step the correct pattern with probability "
+    "{s.failing:g}, else one common shift.",
+    page="cot_vs_icl",
     needs=("setting", "conditions"),
     judge=_needs_condition_1,
 )

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tdlab.claims.claim import Claim, Finding, above, at_most
-from tdlab.claims.li2025.constants import ADDED, CLOSE, SOURCE
+from tdlab.claims.li2025.constants import ADDED, CLOSE, REGIME, SOURCE
 from tdlab.claims.rows import by_seed, paired, select
 from tdlab.studies.cot.attention import MIXED
 
@@ -52,10 +52,15 @@ def _shift(shift: pd.DataFrame) -> list[Finding]:
 shift = Claim(
     id="cot.shift",
     statement="A chain generalizes to patterns with a component in the span, and to bounded noise.",
+    equation=r"\mu' = \textstyle\sum_i k_i \mu_i + \ldots, \; k \ne 0: \quad L \to 0",
     source=SOURCE,
     rule="95 % intervals over seeds of paired differences: error falls and attention rises with a "
     f"component; error added at component {MIXED:g} at most {ADDED:g} (ours), at noise just below "
     f"sqrt(1/2) at most {CLOSE:g} (ours)",
+    regime=REGIME
+    + " Here d_X = {s.wide}, alpha' = {s.shift_alpha:g}, {s.shift_length} examples, so that there "
+    "is an error to be seen.",
+    page="cot_dynamics",
     needs=("shift",),
     judge=_shift,
 )

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from tdlab.claims.claim import INCONCLUSIVE, Claim, Finding, above, at_least, reaches
+from tdlab.claims.claim import Claim, Finding, above, at_least, reaches
 from tdlab.claims.rows import by_seed, select
-from tdlab.claims.song2024.constants import REACHED, SOURCE, STARTS
+from tdlab.claims.song2024.constants import REACHED, REGIME, SOURCE, STARTS
 from tdlab.statistics import Interval, proportion_interval
 from tdlab.studies.kernels.basins import SOLVED
 from tdlab.studies.kernels.setting import SCALAR
@@ -56,7 +56,7 @@ def _generated(query_only: pd.DataFrame) -> list[Finding]:
         prediction = ">= 1/2: Gaussian solves no fewer"
         if alone.empty:
             part += f" ({both.softmax.sum():g} of {len(both)} solved by both)"
-            found.append(Finding(part, prediction, Interval(0.5, 0.0, 1.0), INCONCLUSIVE))
+            found.append(at_least(part, Interval(0.5, 0.0, 1.0), 0.5, prediction))
         else:
             share = proportion_interval(float(alone.gaussian.sum()), len(alone))
             found.append(at_least(part, share, 0.5, prediction))
@@ -83,6 +83,8 @@ def _some(values: pd.Series) -> pd.Series:
 bad_basin = Claim(
     id="kernels.bad_basin",
     statement="Softmax has suboptimal local solutions where the Gaussian kernel has none.",
+    equation=r"\exists\, W_Q: \; \nabla L_{softmax} = 0, \; L_{softmax} > \min L, \quad "
+    r"\text{but not for } S_{kj} = e^{-\lVert q_k - k_j \rVert^2 / 2 \sqrt d}",
     source=SOURCE,
     rule=f"scalar example, all starts: softmax left of the barrier within {REACHED:g} of 0 (ours), "
     "right of it always further right; Gaussian within it from all starts in "
@@ -90,6 +92,8 @@ bad_basin = Claim(
     "scales: of the problems that one kernel solves alone (relative loss below "
     f"{SOLVED:g}, ours) the share of the Gaussian, Wilson's 95 % interval, not below 1/2; "
     "inconclusive without such problems",
+    regime=REGIME,
+    page="kernels_convergence",
     needs=("scalar", "query_only"),
     judge=_bad_basin,
 )

@@ -1,6 +1,10 @@
 """What the rules need and the paper's abstract leaves open."""
 
 SOURCE = "after Song et al., NeurIPS 2024 (arXiv 2411.07538)"
+REGIME = (
+    "The paper's full text was not available to us, so that all numbers are ours: D = {s.width}, "
+    "N = {s.samples}, n = {s.tokens}, H of {s.heads}, float64, full batches."
+)
 KERNELS = ("softmax", "gaussian")  # that the paper is about
 ZERO = 1e-6  # (ours) a relative loss that counts as zero
 ENOUGH = 2  # (ours) H D / N n from which H D counts as large

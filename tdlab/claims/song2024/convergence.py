@@ -5,7 +5,7 @@ import pandas as pd
 
 from tdlab.claims.claim import Claim, Finding, at_least, at_most, near, reaches
 from tdlab.claims.rows import by_seed, over_seeds, select
-from tdlab.claims.song2024.constants import ENOUGH, EXACT, KERNELS, SOURCE, STRAIGHT, ZERO
+from tdlab.claims.song2024.constants import ENOUGH, EXACT, KERNELS, REGIME, SOURCE, STRAIGHT, ZERO
 from tdlab.statistics import Interval, mean_interval
 
 _LEAST = 1e-300  # a loss of exactly zero has no logarithm
@@ -91,6 +91,7 @@ convergence = Claim(
     id="kernels.global",
     statement="With all matrices trained and H D large, either kernel reaches zero loss, at a "
     "linear rate.",
+    equation=r"H D \ge N n: \quad L_t \le (1 - c\, \sigma_{min}(B)^2)^t L_0",
     source=SOURCE,
     rule=f"95 % intervals over seeds: loss relative to predicting 0 at most {ZERO:g} (ours) at the "
     f"largest H D / N n, which is at least {ENOUGH:g} (ours); inconclusive above while it still "
@@ -98,6 +99,8 @@ convergence = Claim(
     f"{STRAIGHT:g} of 1 (ours); rate at least that of the smallest singular value of the Jacobian "
     f"in W_V at the start; with W_V alone within {EXACT:g} of the solved curve, as logarithms to "
     "base 10 (ours)",
+    regime=REGIME,
+    page="kernels_convergence",
     needs=("phase", "rates"),
     judge=_global,
 )

@@ -4,6 +4,7 @@ from tdlab.studies.cot.ablations import ablation_runs, ablations
 from tdlab.studies.cot.attention import along_chain, attention
 from tdlab.studies.cot.dynamics import dynamics, phases
 from tdlab.studies.cot.inference import chain_errors, conditions, errors, in_context_errors
+from tdlab.studies.cot.lengths import needed_lengths
 from tdlab.studies.cot.measurements import Measurements
 from tdlab.studies.cot.rates import rate_runs, rates
 from tdlab.studies.cot.setting import PRESETS, Setting, setting
@@ -22,6 +23,7 @@ __all__ = [
     "dynamics",
     "errors",
     "in_context_errors",
+    "needed_lengths",
     "phases",
     "rate_runs",
     "rates",

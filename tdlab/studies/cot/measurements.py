@@ -10,6 +10,7 @@ from tdlab.studies.cot.ablations import ablation_runs, ablations
 from tdlab.studies.cot.attention import attention
 from tdlab.studies.cot.dynamics import dynamics, phases
 from tdlab.studies.cot.inference import chain_errors, conditions, in_context_errors
+from tdlab.studies.cot.lengths import needed_lengths
 from tdlab.studies.cot.rates import rate_runs, rates
 from tdlab.studies.cot.setting import Setting
 from tdlab.studies.cot.shift import shift
@@ -68,6 +69,16 @@ class Measurements(measurements.Measurements[Setting]):
     def in_context_errors(self) -> pd.DataFrame:
         """See ``tdlab.studies.cot.in_context_errors``."""
         return in_context_errors(self.setting, self._base)
+
+    @cached_property
+    def chain_lengths(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.needed_lengths``, for a chain of thought."""
+        return needed_lengths(self.chain_errors)
+
+    @cached_property
+    def in_context_lengths(self) -> pd.DataFrame:
+        """See ``tdlab.studies.cot.needed_lengths``, in context."""
+        return needed_lengths(self.in_context_errors)
 
     @cached_property
     def conditions(self) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """How many steps training takes to a fixed loss, against alpha, K, M and the loss itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,61 +24,63 @@ Point = tuple[str, float]  # what is varied, and its value
 
 def rate_runs(setting: Setting) -> dict[Point, list[Run]]:
     """The runs to count steps in, by what is varied and its value."""
-    return {
-        point: setting.runs(
-            task, optimiser=SGD(lr=setting.rate_lr), steps=setting.rate_steps, snapshots=At(at=())
-        )
-        for point, task in setting.rate_tasks.items()
-    }
+    its = replace(setting, seeds=setting.rate_seeds)
+    changes = {"optimiser": SGD(lr=its.rate_lr), "steps": its.rate_steps, "snapshots": At(at=())}
+    return {point: its.runs(task, **changes) for point, task in its.rate_tasks.items()}
 
 
 def rates(setting: Setting, results: Mapping[Point, Sequence[Trained]]) -> pd.DataFrame:
     """Steps until the training loss, averaged over ``WINDOW`` steps, is at most epsilon.
 
-    Theory rows: power laws with the lowest and the highest exponent of the theorem's terms, which
-    start where the measurement does.
+    Nearer the theorem the losses to be reached are smaller. Theory rows: power laws with the lowest
+    and the highest exponent of the theorem's terms, which start where the measurement does.
 
     Returns:
-        A tidy table of ``time`` with columns ``varied`` (alpha, steps, patterns, loss), ``at``, and
-        ``exponent`` (of theory rows). NaN where ``rate_steps`` were not enough.
+        A tidy table of ``time`` with columns ``regime``, ``varied`` (alpha, steps, patterns, loss),
+        ``at``, ``limit``: the last step at which it could be reached, and ``exponent`` (of theory
+        rows). NaN where it was not.
     """
     tables = []
-    for (varied, at), each in results.items():
-        if varied == "loss":
-            tables += [_times(each, varied, loss, loss) for loss in setting.rate_losses]
-        else:
-            tables.append(_times(each, varied, at, setting.rate_loss))
+    for regime, (own, losses) in setting.regime_losses.items():
+        for (varied, at), each in results.items():
+            if varied == "loss":
+                tables += [_times(each, regime, varied, loss, loss) for loss in losses]
+            else:
+                tables.append(_times(each, regime, varied, at, own))
     measured = pd.concat(tables, ignore_index=True)
     return pd.concat([measured, *_slopes(measured)], ignore_index=True)
 
 
-def _times(results: Sequence[Trained], varied: str, at: float, loss: float) -> pd.DataFrame:
+def _times(
+    results: Sequence[Trained], regime: str, varied: str, at: float, loss: float
+) -> pd.DataFrame:
     runs = [result.run for result in results]
     losses = torch.stack([result.loss for result in results]).double()
     smooth = losses.unfold(-1, WINDOW, 1).mean(-1).numpy()
     middle = np.arange(smooth.shape[1]) + WINDOW // 2
     time = first_below(middle, smooth, loss)
-    return tidy(
-        "time", time, "member", source="measured", varied=varied, at=float(at), **members(runs)
-    )
+    where = {"regime": regime, "varied": varied, "at": float(at), "limit": float(middle[-1])}
+    return tidy("time", time, "member", source="measured", **where, **members(runs))
 
 
 def _slopes(measured: pd.DataFrame) -> list[pd.DataFrame]:
     tables = []
-    for varied, exponents in li2025.rate_exponents().items():
-        rows = measured[measured.varied == varied]
-        x = np.sort(rows["at"].unique())
-        start = rows[rows["at"] == x[0]].value.median()
-        tables += [
-            tidy(
-                "time",
-                start * (x / x[0]) ** exponent,
-                "at",
-                source="theory",
-                varied=varied,
-                at=x,
-                exponent=exponent,
-            )
-            for exponent in exponents
-        ]
+    for regime in dict.fromkeys(measured.regime):
+        for varied, exponents in li2025.rate_exponents().items():
+            rows = measured[(measured.varied == varied) & (measured.regime == regime)]
+            x = np.sort(rows["at"].unique())
+            start = rows[rows["at"] == x[0]].value.median()
+            tables += [
+                tidy(
+                    "time",
+                    start * (x / x[0]) ** exponent,
+                    "at",
+                    source="theory",
+                    regime=regime,
+                    varied=varied,
+                    at=x,
+                    exponent=exponent,
+                )
+                for exponent in exponents
+            ]
     return tables

@@ -12,13 +12,12 @@ from tdlab.models import OneHead
 from tdlab.optimisers import SGD
 from tdlab.run import Run
 from tdlab.schedule import LogSpaced
-from tdlab.studies.setting import changed, shown
+from tdlab.studies.regimes import NEARER, OURS
+from tdlab.studies.setting import changed, require_points, shown
 
 ENOUGH = 8  # (ours) the constant in l >= Omega(1 / alpha), where alpha is varied
-_GRIDS = (
-    *("lengths", "test_alphas", "taus", "rhos"),
-    *("rate_alphas", "rate_chains", "rate_patterns", "rate_losses"),
-)
+_GRIDS = ("lengths", "test_alphas", "taus", "rhos")
+_LAWS = ("rate_alphas", "rate_chains", "rate_patterns", "rate_losses")
 
 
 @value
@@ -32,7 +31,7 @@ class Setting:
         ValueError: for numbers out of range, and for noise that no matrices have.
     """
 
-    seeds: int = 8
+    seeds: int = 16
     first_seed: int = 0
     steps: int = 2000  # (ours)
     lr: float = 1.0  # eta (ours)
@@ -44,7 +43,7 @@ class Setting:
     xi: float = 1e-3  # (ours)
     delta: float = 0.2  # of W_Q and W_K where these are trained (ours)
     snapshots: int = 40  # (ours)
-    prompts: int = 4000  # a point and a seed (ours)
+    prompts: int = 2000  # a point and a seed (ours)
     test_patterns: int = 10  # M'
     test_alpha: float = 0.8  # alpha'
     tau: float = 0.5
@@ -53,7 +52,7 @@ class Setting:
     rho_o: float = 0.6
     failing: float = 0.65  # p, correct at each step where Condition 1 is to fail (ours)
     noise: float = 0.2
-    lengths: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)  # of test prompts
+    lengths: tuple[int, ...] = (5, 10, 15, 20, 30, 40, 50, 60, 80, 100)  # of test prompts
     # What the errors are measured against (ours); the preset's own tau and rho apply elsewhere.
     test_alphas: tuple[float, ...] = (0.4, 0.6, 0.8)
     taus: tuple[float, ...] = (0.4, 0.5, 0.7)
@@ -62,18 +61,22 @@ class Setting:
     shift_alpha: float = 0.2  # alpha' of the shifts: at 0.8 there is no error to be seen (ours)
     shift_length: int = 20  # (ours)
     rate_lr: float = 4.0  # eta where steps to a fixed loss are counted (ours)
-    rate_steps: int = 250  # (ours)
+    rate_steps: int = 450  # (ours)
+    rate_seeds: int = 16  # (ours)
     # What steps are counted against (ours): alpha, K, M, and the loss; else the last is rate_loss.
     rate_alphas: tuple[float, ...] = (0.2, 0.28, 0.4, 0.56, 0.8)
     rate_chains: tuple[int, ...] = (2, 3, 4, 5, 6)
     rate_patterns: tuple[int, ...] = (9, 12, 15, 20, 26)
     rate_losses: tuple[float, ...] = (0.1, 0.05, 0.03, 0.02, 0.01)
     rate_loss: float = 0.02
+    near_by: float = 2.0  # how many times smaller these losses are nearer the theorem (ours)
 
     def __post_init__(self) -> None:
         require_count("seeds", self.seeds, 2)  # one seed has no interval
         require_count("prompts", self.prompts, 1)
         require_count("rate_steps", self.rate_steps, 20)
+        require_count("rate_seeds", self.rate_seeds, 2)
+        require_between("near_by", self.near_by, 1, math.inf)
         require_between("lr", self.lr, 0, math.inf, above=True)
         require_between("delta", self.delta, 0, math.inf, above=True)
         require_between("rate_lr", self.rate_lr, 0, math.inf, above=True)
@@ -85,6 +88,8 @@ class Setting:
             values = getattr(self, name)
             if len(set(values)) < max(2, len(values)):
                 raise ValueError(f"{name} is {values}, but must be different values, at least two")
+        for name in _LAWS:
+            require_points(name, getattr(self, name))
         # Refuses what these refuse.
         _ = self.runs(), self.runs(self.wide_task), self.shifted(0.5, 0.0), self.rate_tasks
         _ = self.chain_grids, self.outcome_grids, self.failing_noise
@@ -155,6 +160,15 @@ class Setting:
         tasks |= {("patterns", x): replace(self.task, patterns=x) for x in self.rate_patterns}
         return {**tasks, ("loss", self.rate_loss): self.task}
 
+    @property
+    def regime_losses(self) -> dict[str, tuple[float, tuple[float, ...]]]:
+        """By regime the loss that is to be reached, and those that are varied (smaller nearer)."""
+        near = tuple(loss / self.near_by for loss in self.rate_losses)
+        return {
+            OURS: (self.rate_loss, self.rate_losses),
+            NEARER: (self.rate_loss / self.near_by, near),
+        }
+
     def test(self, transitions: Transitions, **changes: Any) -> NoisyReasoning:
         """Test prompts of the longest length, with these wrong steps; ``changes`` are fields."""
         task = NoisyReasoning(
@@ -197,11 +211,14 @@ PRESETS = {
     "paper": Setting(),
     # The same eta T in larger steps, fewer seeds and prompts: minutes become seconds.
     "quick": Setting(
-        seeds=4,
+        seeds=8,
         steps=500,
         lr=4.0,
-        prompts=400,
-        lengths=(10, 20, 40, 60, 80, 100),
+        prompts=200,
+        lengths=(5, 10, 20, 40, 70, 100),
+        rate_lr=8.0,
+        rate_steps=220,
+        rate_seeds=8,
         rate_alphas=(0.2, 0.4, 0.8),
         rate_chains=(2, 4, 6),
         rate_patterns=(9, 15, 26),

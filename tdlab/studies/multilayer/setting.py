@@ -33,7 +33,7 @@ class Setting:
         ValueError: for numbers out of range.
     """
 
-    seeds: int = 8
+    seeds: int = 4
     first_seed: int = 0
     steps: int = 400  # (ours)
     lr: float = 1e-3  # eta of Adam (ours)
@@ -50,7 +50,7 @@ class Setting:
     prompts: int = 1000  # a point and a seed (ours)
 
     def __post_init__(self) -> None:
-        require_count("seeds", self.seeds, 2)  # one seed has no interval
+        require_count("seeds", self.seeds, 1)  # one seed has no interval
         require_count("longer", self.longer, 1)
         require_count("prompts", self.prompts, 1)
         for name in ("lr", "sgd_lr"):
@@ -136,8 +136,8 @@ def _tasks(*shifts: int) -> tuple[Pair, ...]:
 
 PRESETS = {
     "paper": Setting(longer=4),
-    # The same training for half as long, with fewer seeds and prompts.
-    "quick": Setting(seeds=3, steps=200, snapshots=12, prompts=240),
+    # The same training, shorter, of one seed: what it finds has no interval.
+    "quick": Setting(seeds=1, steps=250, snapshots=12, prompts=240),
 }
 
 

@@ -1,5 +1,7 @@
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,14 +15,17 @@ from tdlab.claims.claim import (
     at_least,
     at_most,
     below,
+    fitted,
     near,
+    nearer,
     overall,
     reaches,
-    summary,
-    table,
+    within,
 )
+from tdlab.claims.verdicts import summary, table
 from tdlab.results import COLUMNS, keep
-from tdlab.statistics import Interval
+from tdlab.statistics import Interval, PowerLaw
+from tdlab.studies.regimes import NEARER
 
 LIMIT = 0.7
 EVERYWHERE = Interval(0.7, -math.inf, math.inf)  # what a single seed gives
@@ -37,7 +42,15 @@ FINDINGS = [
 
 def claim(name, judge=list):
     return Claim(
-        id=name, statement=f"{name} holds.", source="Us", rule="ours", needs=(), judge=judge
+        id=name,
+        statement=f"{name} holds.",
+        equation="x = 1",
+        source="Us",
+        rule="ours",
+        regime="here x = {s.x:g}",
+        page="a_page",
+        needs=("setting", "some", "others"),
+        judge=judge,
     )
 
 
@@ -61,8 +74,10 @@ JUDGED = [(claim("one"), FINDINGS[:2]), (claim("two"), FINDINGS[2:])]
 )
 def test_a_verdict_is_where_the_interval_lies_to_the_limit(low, high, verdicts):
     interval = Interval((low + high) / 2, low, high)
-    for rule, verdict in zip((at_most, at_least, below, above), verdicts, strict=True):
-        assert rule("x", interval, LIMIT, "") == Finding("x", "", interval, verdict), rule
+    up, down = (-math.inf, LIMIT), (LIMIT, math.inf)
+    rules = {at_most: up, at_least: down, below: up, above: down}
+    for (rule, agreeing), verdict in zip(rules.items(), verdicts, strict=True):
+        assert rule("x", interval, LIMIT, "") == Finding("x", "", interval, verdict, agreeing), rule
 
 
 @pytest.mark.parametrize("rule", [at_most, at_least, below, above])
@@ -97,7 +112,9 @@ def test_an_interval_that_says_nothing_is_inconclusive(rule, estimate):
 )
 def test_a_value_is_confirmed_only_where_the_whole_interval_is_near_it(low, high, verdict):
     interval = Interval((low + high) / 2, low, high)
-    assert near("x", interval, 0.75, 0.25, "w") == Finding("x", "w", interval, verdict)
+    expected = Finding("x", "w", interval, verdict, (0.5, 1.0))
+    assert near("x", interval, 0.75, 0.25, "w") == expected
+    assert within("x", interval, 0.5, 1.0, "w") == expected
 
 
 @pytest.mark.parametrize("estimate", [math.nan, 0.75, 9.0])
@@ -139,7 +156,8 @@ def test_the_end_of_a_curve_disagrees_only_where_it_is_above_the_limit_and_no_lo
 ):
     interval = Interval((low + high) / 2, low, high)
     verdict = still_falling if falls else flat
-    assert reaches("x", interval, LIMIT, falling, "w") == Finding("x", "w", interval, verdict)
+    expected = Finding("x", "w", interval, verdict, (-math.inf, LIMIT))
+    assert reaches("x", interval, LIMIT, falling, "w") == expected
 
 
 @pytest.mark.parametrize(("slowest", "verdict"), [(0.0, D), (0.3, U)])
@@ -186,21 +204,51 @@ def test_a_claim_is_judged_on_what_it_needs_in_that_order():
         found.append(given)
         return FINDINGS
 
-    judged = Claim(
-        id="x",
-        statement="",
-        source="",
-        rule="",
-        needs=("a", "c"),
-        judge=judge,
-    )
+    judged = replace(claim("x", judge), needs=("a", "c"))
     assert judged.findings(Measurements()) is FINDINGS
     assert found == [(2, 3)]
 
 
+def test_each_regime_has_a_verdict_of_its_own():
+    ours, other = FINDINGS[0], FINDINGS[1]._replace(regime=NEARER)
+    assert (overall([ours, other]), nearer([ours, other])) == (A, D)
+    assert (overall([other]), nearer([ours])) == (U, None)  # nothing was found
+
+
+def law(bend, censored=0):
+    return PowerLaw(EVERYWHERE, 1.0, bend, censored, 80)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "bend", "straight", "expected"),
+    [
+        (A, 0.1, True, A),
+        (A, 0.11, True, U),  # points that no law describes have no exponent that could agree
+        (A, 0.11, False, A),  # a sum of powers is bent
+        (D, 0.5, True, D),
+        (U, 0.5, True, U),
+    ],
+)
+def test_an_exponent_agrees_only_where_the_points_follow_a_law(verdict, bend, straight, expected):
+    finding = FINDINGS[0]._replace(verdict=verdict)
+    found = fitted(finding, law(bend), straight=straight)
+    assert found.verdict == expected
+    assert found.note.startswith(f"a point is off the law by up to {100 * bend:.1f} %")
+    assert ("so that it is none" in found.note) == (verdict != expected)
+    assert found[:3] == finding[:3]
+
+
+def test_a_note_counts_what_was_censored():
+    note = "a point is off the law by up to 2.0 %; 3 of 80 values are beyond what could be seen"
+    assert fitted(FINDINGS[0], law(0.02, censored=3)).note == note
+
+
+SETTING = SimpleNamespace(x=1.5)
+
+
 def test_a_table_of_findings_has_a_tidy_row_for_each(tmp_path, monkeypatch):
     monkeypatch.setenv("TDLAB_KEEP", str(tmp_path))
-    rows = keep("findings", table(JUDGED, seeds=5))
+    rows = keep("findings", table(JUDGED, SETTING))
     assert (tmp_path / "findings.parquet").is_file()
     assert list(rows.columns[:6]) == list(COLUMNS)
     assert set(rows.source) == {"measured"}
@@ -213,14 +261,23 @@ def test_a_table_of_findings_has_a_tidy_row_for_each(tmp_path, monkeypatch):
     assert rows.measurement.tolist() == [str(each.measured) for each in FINDINGS]
     assert rows.claim.tolist() == ["one", "one", "two"]
     assert rows.statement.tolist() == ["one holds."] * 2 + ["two holds."]
-    assert rows[["origin", "rule", "seeds"]].drop_duplicates().to_numpy().tolist() == [
-        ["Us", "ours", 5]
+    assert rows.overall.tolist() == [D, D, U]
+    about = ["origin", "rule", "equation", "about", "page", "tables", "nearer"]
+    assert rows[about].drop_duplicates().to_numpy().tolist() == [
+        ["Us", "ours", "x = 1", "here x = 1.5", "a_page", "some, others", None]
     ]
+
+
+def test_the_range_that_agrees_the_regime_and_the_note_are_in_the_table():
+    finding = FINDINGS[0]._replace(agreeing=(0.1, 0.3), note="but", regime=NEARER)
+    (row,) = table([(claim("one"), [finding])], SETTING).to_dict("records")
+    assert (row["from"], row["to"], row["note"], row["regime"]) == (0.1, 0.3, "but", NEARER)
+    assert (row["overall"], row["nearer"]) == (U, A)
 
 
 def test_a_summary_shows_every_finding_with_nothing_cut_off():
     long = FINDINGS[0]._replace(part="a part of many words " * 9)
-    shown = summary(table([(claim("one"), [long, *FINDINGS[1:]])], seeds=5))
+    shown = summary(table([(claim("one"), [long, *FINDINGS[1:]])], SETTING))
     html = shown.to_html()
     for each in (long, *FINDINGS[1:]):
         assert each.part.strip() in html
@@ -228,3 +285,10 @@ def test_a_summary_shows_every_finding_with_nothing_cut_off():
         assert each.verdict in html
     assert shown.data.columns.tolist() == ["value [95 % interval]", "prediction", "verdict"]
     assert json.dumps(shown.data.index.tolist()).count('"one"') == 3
+
+
+def test_a_summary_tells_regimes_and_notes_apart_where_there_are_any():
+    both = [FINDINGS[0]._replace(note="but"), FINDINGS[0]._replace(regime=NEARER)]
+    shown = summary(table([(claim("one"), both)], SETTING))
+    assert shown.data.index.names == ["claim", "regime", "measured quantity"]
+    assert shown.data["note"].tolist() == ["but", ""]

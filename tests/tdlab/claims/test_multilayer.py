@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tdlab.claims import li2024, multilayer
+from tdlab.claims import multilayer
 from tdlab.claims.claim import overall
+from tdlab.claims.li2024 import constants as li2024
 from tdlab.claims.li2025.constants import FOCUS
 from tdlab.statistics import error_interval
 from tdlab.studies.multilayer import setting

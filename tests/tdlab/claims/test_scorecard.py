@@ -2,11 +2,13 @@ import contextlib
 import io
 import json
 import math
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,6 +41,7 @@ TINY = icl.setting(
     neurons=8,
     batch=10,
     xi=0.2,
+    **smallest.LAWS,
 )
 TINY_COT = smallest.cot(
     steps=40, snapshots=9, width=12, wide=12, xi=0.01, prompts=24, lengths=(4, 9), rate_steps=30
@@ -49,12 +52,21 @@ TINY_KERNELS = smallest.kernels(
 TINY_LAYERS = smallest.multilayer()
 CLAIMS = (*li2024.CLAIMS, *li2025.CLAIMS, *song2024.CLAIMS, *several.CLAIMS)
 IDS = [each.id for each in CLAIMS]
+NONE = (math.nan, -math.inf, math.inf)  # what a file has null for
 FOUND = Finding("part", "> 0", Interval(1.5, 1.0, 2.0), AGREES)
 
 
 def claim(name, judge):
     return Claim(
-        id=name, statement=f"{name}.", source="Us", rule="x", needs=("setting",), judge=judge
+        id=name,
+        statement=f"{name}.",
+        equation="x",
+        source="Us",
+        rule="x",
+        regime="here {s.steps} steps",
+        page="icl_dynamics",
+        needs=("setting",),
+        judge=judge,
     )
 
 
@@ -128,6 +140,9 @@ def card(tmp_path_factory):
         for name in ("convergence", "basins"):
             patch.setattr(f"tdlab.studies.kernels.{name}.KERNELS", song2024.constants.KERNELS)
         patch.setattr("tdlab.studies.kernels.measurements.STAGE_ONE", ("softmax",))
+        # So little training reaches no risk.
+        rates = sys.modules["tdlab.studies.icl.rates"]
+        patch.setattr(rates, "first_below", lambda _, values, __: np.full(len(values), 1.0))
         runs = counting(patch)
         status = scorecard.main([], None, None, path)
     return Card(status, out.getvalue(), path, runs)
@@ -143,7 +158,8 @@ def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(ca
         assert f"{each['id']}: {each['verdict']}" in lines
         assert f"  {each['statement']}" in lines
         for finding in each["findings"]:
-            interval = Interval(finding["measured"], *finding["interval"])
+            ends = zip((finding["measured"], *finding["interval"]), NONE, strict=True)
+            interval = Interval(*(none if end is None else end for end, none in ends))
             end = f"  {interval}  predicted {finding['prediction']}"
             mark = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}[finding["verdict"]]
             start = f"  {mark} {finding['part']} "
@@ -303,7 +319,7 @@ def test_a_run_that_diverged_is_named_in_print_and_in_the_file(
         def findings(self, measurements):
             return judge(measurements)
 
-    own = Own(id="one", statement="", source="", rule="", needs=(), judge=judge)
+    own = Own(**vars(claim("one", judge)))
     judges(own)
     with pytest.warns(RuntimeWarning, match=f"run {wild.id} .*diverged at step"):
         assert scorecard.main([], None, None, tmp_path / "card.json") == 0
@@ -358,14 +374,18 @@ def test_an_unknown_preset_or_device_is_refused_before_any_training(tiny, traini
 def test_runs_that_claims_share_are_trained_once(card):
     trained = Counter((run.id, run.steps) for run in card.trainings)
     assert set(trained.values()) == {1}
-    # 2 seeds; the setting's own runs, 2 more task sets, 2 more step sizes. For chains of thought
-    # the setting's own, as the wide task is the same here; 2 values each of alpha, K and M, of
-    # which K = 2 and M = 4 are the task whose losses are compared. For each of two kernels 3
-    # subsets at 2 numbers of heads, 2 subsets at a fixed step size, 2 scalar problems, W_Q alone
-    # at 4 points, 3 tasks, and a stage two; these after one stage one. Of several layers 3 task
-    # sets and the chain of thought.
+    # Each of 2 seeds. In context the setting's own run, 2 task sets, 2 step sizes more; in each
+    # regime 3 values of 4 numbers, of which one of eta, beta and M1 is the regime's own, and 3
+    # batches; 3 values of alpha with longer prompts. Test lengths take what is there.
+    laws = 2 * (4 * 3 - 2 + 3) + 3
+    # For chains of thought the setting's own, as the wide task is the same here; 3 values each of
+    # alpha, K and M, of which K = 2 and M = 4 are the task whose losses are compared.
+    chains = 1 + 3 * 3 - 1
+    # For each of two kernels 3 subsets at 2 numbers of heads, 2 subsets at a fixed step size, 2
+    # scalar problems, W_Q alone at 4 points, 3 tasks, and a stage two; these after one stage one.
     kernel_runs = 2 * (3 * 2 + 2 + 2 + 4 + 3 + 1) + 1
-    assert len(trained) == 2 * (1 + 2 + 2) + 2 * (1 + 2 + 2 + 1) + 2 * kernel_runs + 2 * 4
+    # Of several layers 3 task sets and the chain of thought.
+    assert len(trained) == 2 * (1 + 2 + 2 + laws + chains + kernel_runs + 4)
 
 
 def test_nothing_is_trained_before_it_is_asked_for_and_a_table_is_made_once(trainings):

@@ -3,11 +3,14 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tdlab.claims import li2024 as claims
 from tdlab.claims.claim import INCONCLUSIVE
+from tdlab.claims.li2024 import constants
 from tdlab.statistics import mean_interval
+from tdlab.studies.regimes import NEARER, OURS
 from tests.tdlab.claims.li2024.tables import NEURONS, SETTING, START, rising
 from tests.tdlab.claims.li2024.worlds import measured, verdicts
 from tests.tdlab.claims.planted import NOISE, A, D, U
@@ -19,9 +22,9 @@ from tests.tdlab.claims.planted import NOISE, A, D, U
         ({"error": 0.5}, [D, A]),  # chance
         ({"error": 0.5, "hinge": 1.0}, [D, D]),
         ({"hinge": 0.3}, [A, D]),
-        ({"error": 0.0, "hinge": claims.HINGE, "spread": 0.0}, [A, A]),
+        ({"error": 0.0, "hinge": constants.HINGE, "spread": 0.0}, [A, A]),
         # 4,000 prompts: Wilson's interval is +- 0.0022 at 0.005, also where all seeds are equal.
-        ({"error": claims.ERROR, "hinge": claims.HINGE + 1e-6, "spread": 0.0}, [U, D]),
+        ({"error": constants.ERROR, "hinge": constants.HINGE + 1e-6, "spread": 0.0}, [U, D]),
         ({"error": 0.0025, "spread": 0.0}, [A, A]),
         ({"error": 0.0035, "spread": 0.0}, [U, A]),
         ({"error": 0.007, "spread": 0.0}, [U, A]),
@@ -165,7 +168,7 @@ def test_a_kind_of_pair_that_no_seed_drew_says_nothing_and_one_that_few_drew_lit
         ({"cost": -0.1}, [A, A]),
         ({"slope": 0.0, "spread": 0.0, "common": 0.0}, [A, D]),  # large ones cost nothing
         ({"slope": -0.3}, [A, D]),
-        ({"slope": 0.2511}, [A, A]),  # exactly linear: every ratio is the slope, +- 0.00084
+        ({"slope": 0.2511}, [A, A]),  # the least ratio is the slope, at R = 1, +- 0.00084
         ({"slope": 0.2506}, [A, U]),
         ({"slope": 0.2489}, [A, D]),
         ({"slope": 0.25, "spread": 0.1}, [A, U]),
@@ -182,7 +185,110 @@ def test_a_kind_of_pair_that_no_seed_drew_says_nothing_and_one_that_few_drew_lit
     ],
 )
 def test_pruning(world, expected):
-    assert verdicts(claims.pruning, **world) == expected
+    assert verdicts(claims.pruning, **world)[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("curve", "exponent", "verdict"),
+    [
+        (lambda x: 0.8 * x**0.8, 0.8, A),
+        (lambda x: 0.8 * x**0.999, 0.999, A),
+        (lambda x: 0.8 * x**1.3, 1.3, D),
+        (lambda x: 0.0012 / max(x, 0.1), -1.0, A),  # however small, if it can be seen
+    ],
+)
+def test_the_exponent_of_what_pruning_costs(curve, exponent, verdict):
+    *_, found = claims.pruning.findings(measured(claims.pruning, curve=curve, spread=1e-5))
+    assert found.measured.estimate == pytest.approx(exponent, abs=1e-3)
+    assert found.measured.low <= exponent <= found.measured.high
+    assert found.verdict == verdict
+
+
+def test_a_cost_that_cannot_be_seen_at_small_fractions_makes_the_exponent_larger():
+    def unseen(x):
+        return 0.8 * x if x > 0.3 else 1e-9
+
+    *_, found = claims.pruning.findings(measured(claims.pruning, curve=unseen))
+    assert found.verdict == D
+    assert "values are beyond what could be seen" in found.note
+    nothing = measured(claims.pruning, slope=0.0, spread=0.0, common=0.0)
+    *_, found = claims.pruning.findings(nothing)
+    assert found.verdict == U
+    assert found.note.startswith("at 0 of ")
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        ({}, [A] * 8),
+        ({"lr": -0.85}, [D, A, A, A] * 2),  # planted at another value
+        ({"lr": -0.91}, [A] * 8),
+        ({"alpha": -0.5, "beta": -1.95}, [A, D, D, A] * 2),
+        ({"relevant": 0.3}, [A, A, A, D] * 2),
+        ({"lr": -0.9, "spread": 0.2}, [U] * 8),
+        ({"nearer": 0.2}, [A] * 4 + [D] * 4),
+        # Off by a third in the middle: straight lines through it are within 0.1, but it is no law.
+        ({"bend": 0.35}, [U] * 8),
+        ({"bend": 0.1}, [A] * 8),
+        ({"bend": 0.35, "beta": -1.95}, [U, U, D, U] * 2),
+        ({"never": [("beta", 2.0)]}, [A, A, U, A] * 2),  # in one seed of eight
+    ],
+)
+def test_iterations(world, expected):
+    found = claims.iterations.findings(measured(claims.iterations, **world))
+    assert [each.verdict for each in found] == expected
+    assert [each.regime for each in found] == [OURS] * 4 + [NEARER] * 4
+    never = world.get("never", ())
+    counted = ["beyond what could be seen" in each.note for each in found]
+    assert counted == [False, False, bool(never), False] * 2
+
+
+def test_the_prediction_for_m1_is_the_slope_of_its_law_at_the_same_points():
+    found = claims.iterations.findings(measured(claims.iterations))
+    x = np.array([4.0, 8.0, 16.0])
+    slope = np.polyfit(np.log(x), np.log(x * np.sqrt(np.log(x))), 1)[0]
+    assert found[3].prediction.startswith(f"{slope:.3g}, ")
+    assert found[3].agreeing == pytest.approx((slope - 0.1, slope + 0.1))
+    slope = np.polyfit(np.log(2 * x), np.log(2 * x * np.sqrt(np.log(2 * x))), 1)[0]
+    assert found[7].prediction.startswith(f"{slope:.3g}, ")
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        ({"hinge": 0.5}, [A] * 5),  # needing less does not disagree
+        ({"hinge": -0.2, "zero_one": 0.0}, [A] * 5),
+        ({"hinge": 1.01}, [D, A, D, A, A]),
+        ({"hinge": 1.0}, [U, A, U, A, A]),
+        ({"nearer": 0.15}, [A, A, D, A, A]),
+        ({"trained": 0.06}, [A, A, A, A, D]),
+        ({"trained": 0.05}, [A, A, A, A, U]),
+        ({"hinge": 0.5, "never": [("hinge", 5.0)]}, [A] * 5),
+    ],
+)
+def test_prompt_length(world, expected):
+    found = claims.prompt_length.findings(measured(claims.prompt_length, **world))
+    assert [each.verdict for each in found] == expected
+    assert "worst at alpha = 0.63" in found[-1].part
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        ({}, [A] * 4),
+        ({"risk": 0.06}, [D, A] * 2),
+        ({"exponent": -0.3, "risk": 0.04}, [A, D] * 2),  # it falls too slowly, from above 0.05
+        ({"exponent": -0.3, "risk": 0.01}, [A, A] * 2),  # and where it need not fall at all
+        ({"exponent": 0.0, "risk": 0.01}, [A, A] * 2),
+        ({"exponent": -0.5, "risk": 0.03}, [A, U] * 2),
+        ({"nearer": 0.5, "risk": 0.04}, [A, A, A, D]),
+    ],
+)
+def test_batch(world, expected):
+    found = claims.batch.findings(measured(claims.batch, **world))
+    assert [each.verdict for each in found] == expected
+    slow = "exponent" in world and world["exponent"] > -0.5 and world["risk"] == 0.01
+    assert [("enough for 0.05 already" in each.note) for each in found] == [False, slow] * 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tdlab.claims import li2025 as claims
 from tdlab.studies.cot.attention import MIXED
 from tdlab.studies.cot.dynamics import GONE
 from tdlab.studies.cot.inference import FINAL, IN_CONTEXT, MEAN
+from tdlab.studies.regimes import NEARER
 from tests.tdlab.claims.findings import (
     assert_agrees,
     assert_blind_to,
@@ -25,7 +26,7 @@ def test_a_claim_agrees_in_the_world_of_the_theory_and_changes_no_table(claim):
 
 @CLAIMS
 def test_a_measured_interval_is_that_of_the_planted_numbers(claim):
-    assert_planted(claim.findings(measured(claim, spread=S)), PLANTED[claim.id], rel=1e-9)
+    assert_planted(claim.findings(measured(claim, spread=S)), PLANTED[claim.id], rel=1e-3)
 
 
 @CLAIMS
@@ -44,6 +45,7 @@ def with_context(tau, rho):
         (f"{tau} = 0.5 less that at 0.7", "> 0"),
         (f"{rho} = 0.6 less that at 0.8", "> 0"),
         (f"{tau} = 0.5 .40 examples", "<= 0.05"),
+        (rf"needed in .*{tau} {rho}.*\^-2", "<= 1"),
     ]
 
 
@@ -54,7 +56,8 @@ WORDS = {
         ("K", "1 and 3"),
         ("M", "0 and 1"),
         ("eps", "-1 and 0"),
-    ],
+    ]
+    * 2,
     "cot.two_phases": [("pattern .* over .* position", "> 1"), ("other patterns", ">= 0.2")],
     "cot.attention": [
         (where, ">= 0.9")
@@ -90,6 +93,8 @@ def test_a_part_names_where_it_is_measured_and_a_prediction_its_limit(claim):
     ("claim", "table", "lacking"),
     [
         (claims.training, "rates", {"varied": "loss"}),
+        (claims.training, "rates", {"regime": NEARER}),
+        (claims.inference, "chain_lengths", {"quantity": "length"}),
         (claims.two_phases, "phases", {"quantity": "time"}),
         (claims.two_phases, "phases", {"quantity": "shared"}),
         (claims.attention, "dynamics", {"step": 37}),
@@ -127,8 +132,8 @@ def test_ids_are_unique_and_of_the_study():
         (claims.training, ()),
         (claims.two_phases, (GONE, 0.2)),
         (claims.attention, (0.9, MIXED)),
-        (claims.inference, (0.01, 0.05, 2)),
-        (claims.in_context, (0.01, 0.05, 2)),
+        (claims.inference, (0.01, 0.05, 2, 1)),
+        (claims.in_context, (0.01, 0.05, 2, 1)),
         (claims.icl_needs_condition_1, (0.5, 0.1, 0.01)),
         (claims.shift, (MIXED, 0.1, 0.02)),
     ],

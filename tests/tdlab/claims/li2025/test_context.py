@@ -10,7 +10,7 @@ from tdlab.claims import li2025 as claims
 from tdlab.claims.claim import AGREES, DISAGREES, INCONCLUSIVE
 from tdlab.studies.cot import setting
 from tdlab.studies.cot.inference import MEAN
-from tests.tdlab.claims.li2025.tables import SETTING, cell
+from tests.tdlab.claims.li2025.tables import SETTING, cell, chain_lengths
 from tests.tdlab.claims.li2025.worlds import judged, measured, verdicts, widest
 from tests.tdlab.claims.planted import A, D, U
 
@@ -21,32 +21,37 @@ from tests.tdlab.claims.planted import A, D, U
         *judged(
             claims.inference,
             # The end of the worst curve: still falling, flat, rising, and flat close to the limit.
-            ({"cells": {(2, 0, 80): 0.03}}, [U, A, A, A, A]),
-            ({"cells": {(2, 0, 80): 0.03, (2, 0, 40): 0.03}}, [D, A, A, A, A]),
-            ({"cells": {(0, 2, 80): 0.03, (0, 2, 40): 0.02}}, [D, A, A, A, A]),
-            ({"cells": {(1, 0, 80): 0.01, (1, 0, 40): 0.01}}, [U, A, A, A, A]),
+            ({"cells": {(2, 0, 80): 0.03}}, [U, A, A, A, A, A]),
+            ({"cells": {(2, 0, 80): 0.03, (2, 0, 40): 0.03}}, [D, A, A, A, A, A]),
+            ({"cells": {(0, 2, 80): 0.03, (0, 2, 40): 0.02}}, [D, A, A, A, A, A]),
+            ({"cells": {(1, 0, 80): 0.01, (1, 0, 40): 0.01}}, [U, A, A, A, A, A]),
             # One value of each with more error than the next lower one, or as much.
-            ({"cells": {(0, 2, 10): 0.9}}, [A, D, A, A, A]),
-            ({"cells": {(1, 1, 10): 0.8}}, [A, A, D, A, A]),
-            ({"cells": {(2, 2, 10): 0.9}}, [A, A, A, D, A]),
-            ({"cells": {(2, 1, 10): 0.8}}, [A, A, A, D, A]),
-            ({"cells": {(0, 2, 10): 0.492}}, [A, U, A, A, A]),
+            ({"cells": {(0, 2, 10): 0.9}}, [A, D, A, A, A, A]),
+            ({"cells": {(1, 1, 10): 0.8}}, [A, A, D, A, A, A]),
+            ({"cells": {(2, 2, 10): 0.9}}, [A, A, A, D, A, A]),
+            ({"cells": {(2, 1, 10): 0.8}}, [A, A, A, D, A, A]),
+            ({"cells": {(0, 2, 10): 0.492}}, [A, U, A, A, A, A]),
             # Where examples are enough by the theorem; 32,000 prompts make it +- 0.0024.
-            ({"cells": {(0, 1, 40): 0.2}}, [A, A, A, A, D]),
-            ({"cells": {(1, 2, 20): 0.2}}, [A, A, A, A, D]),
-            ({"cells": {(2, 1, 40): 0.053}}, [A, A, A, A, D]),
-            ({"cells": {(2, 1, 40): 0.05}}, [A, A, A, A, U]),
-            ({"cells": {(2, 1, 40): 0.047}}, [A, A, A, A, A]),
-            ({"spread": 0.3}, [U, U, U, U, U]),
-            ({"needed": (60.0, 60.0, 60.0)}, [A, A, A, A]),  # no curve is long enough
+            ({"cells": {(0, 1, 40): 0.2}}, [A, A, A, A, D, A]),
+            ({"cells": {(1, 2, 20): 0.2}}, [A, A, A, A, D, A]),
+            ({"cells": {(2, 1, 40): 0.053}}, [A, A, A, A, D, A]),
+            ({"cells": {(2, 1, 40): 0.05}}, [A, A, A, A, U, A]),
+            ({"cells": {(2, 1, 40): 0.047}}, [A, A, A, A, A, A]),
+            ({"spread": 0.3}, [U, U, U, U, U, U]),
+            ({"needed": (60.0, 60.0, 60.0)}, [A, A, A, A, A]),  # no curve is long enough
+            ({"exponent": 0.3}, [A, A, A, A, A, A]),  # needing less does not disagree
+            ({"exponent": 1.0}, [A, A, A, A, A, U]),
+            ({"exponent": 1.01}, [A, A, A, A, A, D]),
+            ({"exponent": 0.5, "never": True}, [A, A, A, A, A, A]),  # in one seed of eight
         ),
         *judged(
             claims.in_context,
-            ({"cells": {(2, 0, 80): 0.03}}, [U, A, A, A, A]),
-            ({"cells": {(0, 2, 80): 0.03, (0, 2, 40): 0.03}}, [D, A, A, A, A]),
-            ({"cells": {(1, 1, 10): 0.8}}, [A, A, D, A, A]),
-            ({"cells": {(2, 2, 10): 0.9}}, [A, A, A, D, A]),
-            ({"cells": {(0, 1, 40): 0.2}}, [A, A, A, A, D]),
+            ({"cells": {(2, 0, 80): 0.03}}, [U, A, A, A, A, A]),
+            ({"cells": {(0, 2, 80): 0.03, (0, 2, 40): 0.03}}, [D, A, A, A, A, A]),
+            ({"cells": {(1, 1, 10): 0.8}}, [A, A, D, A, A, A]),
+            ({"cells": {(2, 2, 10): 0.9}}, [A, A, A, D, A, A]),
+            ({"cells": {(0, 1, 40): 0.2}}, [A, A, A, A, D, A]),
+            ({"exponent": 1.01}, [A, A, A, A, A, D]),
         ),
         *judged(
             claims.icl_needs_condition_1,
@@ -113,7 +118,7 @@ def curves(**at: tuple[tuple[float, ...], ...]) -> pd.DataFrame:
 
 
 def judged_by_inference(table: pd.DataFrame) -> list[str]:
-    found = claims.inference.judge(setting("quick", prompts=10_000), table)
+    found = claims.inference.judge(setting("quick", prompts=10_000), table, chain_lengths())
     return [finding.verdict for finding in found]
 
 
@@ -139,5 +144,5 @@ def test_errors_that_never_happen_cannot_be_ordered():
 def test_every_length_that_is_enough_must_have_a_small_error():
     back = ((0.2, 0.03, 0.26), (0.2, 0.03, 0.261), (0.2, 0.031, 0.26))
     well = ((0.2, 0.03, 0.004), (0.2, 0.03, 0.0041), (0.2, 0.031, 0.004))
-    assert judged_by_inference(curves(_2=back, _4=well))[-1] == DISAGREES
-    assert judged_by_inference(curves(_2=well, _4=well))[-1] == AGREES
+    assert judged_by_inference(curves(_2=back, _4=well))[-2] == DISAGREES
+    assert judged_by_inference(curves(_2=well, _4=well))[-2] == AGREES

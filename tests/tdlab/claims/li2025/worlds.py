@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tdlab.claims import li2025 as claims
-from tests.tdlab.claims.intervals import student, wilson
+from tests.tdlab.claims.intervals import bootstrapped, student, wilson
 from tests.tdlab.claims.li2025.tables import CURVES, EXPONENTS, SETTING, TABLES, cell
 from tests.tdlab.claims.planted import COMMON, NOISE, OTHER, Worlds, each_of, standard
 
@@ -32,9 +32,10 @@ def over_lengths(curve, value):
 S = 0.003
 END, ENOUGH = cell((1, 0, 80), spread=S), cell((1, 1, 40), spread=S)
 GAINS = [over_lengths(curve, 1) - over_lengths(curve, 2) for curve in range(3)]
-WITH_CONTEXT = [widest(END), *map(student, GAINS), widest(ENOUGH)]
+LENGTHS = bootstrapped(0.8 + S * NOISE)
+WITH_CONTEXT = [widest(END), *map(student, GAINS), widest(ENOUGH), LENGTHS]
 PLANTED: dict[str, list[tuple[float, float, float]]] = {
-    "cot.training": [student(each + S * NOISE) for each in EXPONENTS.values()],
+    "cot.training": [bootstrapped(each + S * NOISE) for each in EXPONENTS.values()] * 2,
     "cot.two_phases": [student(3 + S * NOISE), student(0.45 + S * OTHER)],
     "cot.attention": [
         student(0.95 + S * NOISE),

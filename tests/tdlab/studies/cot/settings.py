@@ -18,6 +18,7 @@ CHAINS = setting(
     rho=0.5,
     taus=(0.6, 0.65),
     rhos=(0.5, 0.6),
-    rate_chains=(1, 3),  # and these fit into d_X = 9
-    rate_patterns=(5, 6),
+    rate_seeds=2,
+    rate_chains=(1, 2, 3),  # and these fit into d_X = 9
+    rate_patterns=(4, 5, 6),
 )

@@ -23,7 +23,8 @@ TINY = smallest.cot(
     patterns=3,
     length=3,
     lengths=(2, 4),
-    rate_patterns=(3, 4),
+    rate_patterns=(2, 3, 4),
+    rate_chains=(1, 2, 4),
 )
 BASE, WIDE = TINY.runs(), TINY.runs(TINY.wide_task)
 NEEDS: Needs = {
@@ -41,7 +42,7 @@ NEEDS: Needs = {
 @pytest.fixture
 def told(planted):
     """What the functions of the study are given, by name, each time; nothing is measured."""
-    return planted("cot", (*NEEDS, "phases"))
+    return planted("cot", (*NEEDS, "phases", "needed_lengths"))
 
 
 @pytest.mark.parametrize("name", NEEDS)
@@ -62,6 +63,14 @@ def test_phases_are_those_of_the_dynamics_on_prompts_of_training(told):
     assert dynamics is made.dynamics
     assert alpha == 0.7
     assert len(told["dynamics"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["chain", "in_context"])
+def test_needed_lengths_are_those_of_the_errors(told, kind):
+    made = cot.Measurements(TINY)
+    assert getattr(made, f"{kind}_lengths")["table"].tolist() == ["needed_lengths"]
+    ((errors,),) = told["needed_lengths"]
+    assert errors is getattr(made, f"{kind}_errors")
 
 
 def test_no_run_is_trained_twice_whatever_is_asked_for(told, trainings):

@@ -41,10 +41,10 @@ OTHER = setting(
     wide=16,
     shift_alpha=0.25,
     shift_length=5,
-    rate_alphas=(0.75, 0.3),
+    rate_alphas=(0.75, 0.3, 0.5),
     rate_chains=(1, 3, 4),
-    rate_patterns=(5, 7),
-    rate_losses=(0.2, 0.07),
+    rate_patterns=(5, 7, 6),
+    rate_losses=(0.2, 0.07, 0.1),
     rate_loss=0.04,
 )
 TASK = Reasoning(width=14, patterns=6, steps=2, length=9, alpha=0.45)
@@ -68,8 +68,8 @@ def test_the_paper_preset_is_the_papers_setting():
     assert of(paper, "alpha test_alpha tau rho") == [0.4, 0.8, 0.5, 0.8]
     assert of(paper, "tau_o rho_o noise") == [0.5, 0.6, 0.2]
     ours = of(paper, "length xi lr steps seeds wide shift_alpha first_seed")
-    assert ours == [20, 1e-3, 1.0, 2000, 8, 40, 0.2, 0]
-    assert [run.batch for run in paper.runs()] == [60] * 8
+    assert ours == [20, 1e-3, 1.0, 2000, 16, 40, 0.2, 0]
+    assert [run.batch for run in paper.runs()] == [60] * 16
     assert max(paper.lengths) == 100
 
 
@@ -77,13 +77,13 @@ def test_the_quick_preset_is_the_same_training_in_larger_steps_with_less_of_ever
     quick, paper = setting(), setting("paper")
     assert quick == PRESETS["quick"]
     assert quick.lr * quick.steps == paper.lr * paper.steps
-    fewer = ("seeds", "prompts", "steps")
+    fewer = ("seeds", "prompts", "steps", "rate_seeds", "rate_steps")
     grids = ("lengths", "rate_alphas", "rate_chains", "rate_patterns", "rate_losses")
-    others = {name: getattr(quick, name) for name in (*fewer, *grids, "lr")}
+    others = {name: getattr(quick, name) for name in (*fewer, *grids, "lr", "rate_lr")}
     assert replace(paper, **others) == quick
     assert all(getattr(quick, name) < getattr(paper, name) for name in fewer)
     for name in grids:
-        assert set(getattr(quick, name)) <= set(getattr(paper, name)) | {60}
+        assert set(getattr(quick, name)) <= set(getattr(paper, name)) | {70}
         assert len(getattr(quick, name)) < len(getattr(paper, name))
 
 
@@ -102,7 +102,7 @@ def test_the_papers_own_numbers_are_points_of_the_grids(preset):
 def test_none_means_the_presets_value_and_anything_else_is_taken():
     assert setting("quick", alpha=None, lengths=None) == setting("quick")
     changed = setting("paper", alpha=0.6, seeds=None, noise=0.0, lengths=[9, 4])
-    assert of(changed, "alpha seeds noise lengths") == [0.6, 8, 0.0, (9, 4)]
+    assert of(changed, "alpha seeds noise lengths") == [0.6, 16, 0.0, (9, 4)]
     assert replace(changed, alpha=0.4, noise=0.2, lengths=setting("paper").lengths) == (
         setting("paper")
     )
@@ -241,9 +241,9 @@ def test_fields_of_test_prompts_can_be_changed():
 def test_rate_tasks_differ_from_the_training_task_in_what_is_varied():
     tasks = OTHER.rate_tasks
     longer = math.ceil(8 / 0.3)
-    expected = {("alpha", x): replace(TASK, alpha=x, length=longer) for x in (0.75, 0.3)}
+    expected = {("alpha", x): replace(TASK, alpha=x, length=longer) for x in (0.75, 0.3, 0.5)}
     expected |= {("steps", x): replace(TASK, steps=x) for x in (1, 3, 4)}
-    expected |= {("patterns", x): replace(TASK, patterns=x) for x in (5, 7)}
+    expected |= {("patterns", x): replace(TASK, patterns=x) for x in (5, 7, 6)}
     assert tasks == {**expected, ("loss", 0.04): TASK}
     assert list(tasks) == [*expected, ("loss", 0.04)]
 
@@ -256,12 +256,21 @@ def test_where_alpha_is_varied_there_are_enough_examples_for_the_smallest(its):
     assert any(length - 1 < 8 / task.alpha for task in varied)
 
 
+def test_nearer_the_theorem_losses_are_smaller():
+    losses = replace(OTHER, near_by=4).regime_losses
+    assert losses == {
+        "ours": (0.04, (0.2, 0.07, 0.1)),
+        "nearer the theorem": (0.01, (0.05, 0.0175, 0.025)),
+    }
+
+
 # Refusals.
 
 WIDTH = (
     r"^width \(d_X\) is {}, but {} patterns \(M\) and {} position codes \(K\) take {} dimensions$"
 )
 GRID = r"^{} is {}, but must be different values, at least two$"
+LAW = r"^{} is {}, but must be different values, at least 3$"
 
 
 @pytest.mark.parametrize(
@@ -336,19 +345,21 @@ def test_noise_that_no_matrices_have_is_refused_with_its_range(given, message):
         ({"test_alphas": (0.8,)}, GRID.format("test_alphas", r"\(0\.8,\)")),
         ({"taus": ()}, GRID.format("taus", r"\(\)")),
         ({"rhos": (0.8, 0.8)}, GRID.format("rhos", r"\(0\.8, 0\.8\)")),
-        ({"rate_alphas": (0.4,)}, GRID.format("rate_alphas", r"\(0\.4,\)")),
-        ({"rate_alphas": (0.4, 1.5)}, r"alphas? is 1\.5, but must lie in \(0, 1\]$"),
-        ({"rate_chains": (3,)}, GRID.format("rate_chains", r"\(3,\)")),
-        ({"rate_chains": (0, 2)}, r"\(K\) is 0, but must be at least 1$"),
-        ({"rate_chains": (2, 11)}, WIDTH.format(30, 20, 11, 31)),
-        ({"rate_patterns": (9, 9)}, GRID.format("rate_patterns", r"\(9, 9\)")),
-        ({"rate_patterns": (1, 9)}, r"\(M\) is 1, but must be at least 2$"),
-        ({"rate_patterns": (9, 28)}, WIDTH.format(30, 28, 3, 31)),
-        ({"rate_losses": (0.1,)}, GRID.format("rate_losses", r"\(0\.1,\)")),
-        ({"rate_losses": (0.1, 0.0)}, r"^rate_losses is 0\.0, but must lie in \(0, inf\)$"),
+        ({"rate_alphas": (0.4, 0.8)}, LAW.format("rate_alphas", r"\(0\.4, 0\.8\)")),
+        ({"rate_alphas": (0.4, 0.8, 1.5)}, r"alphas? is 1\.5, but must lie in \(0, 1\]$"),
+        ({"rate_chains": (3, 4)}, LAW.format("rate_chains", r"\(3, 4\)")),
+        ({"rate_chains": (0, 2, 3)}, r"\(K\) is 0, but must be at least 1$"),
+        ({"rate_chains": (2, 3, 11)}, WIDTH.format(30, 20, 11, 31)),
+        ({"rate_patterns": (9, 9, 5)}, LAW.format("rate_patterns", r"\(9, 9, 5\)")),
+        ({"rate_patterns": (1, 9, 5)}, r"\(M\) is 1, but must be at least 2$"),
+        ({"rate_patterns": (9, 5, 28)}, WIDTH.format(30, 28, 3, 31)),
+        ({"rate_losses": (0.1, 0.2)}, LAW.format("rate_losses", r"\(0\.1, 0\.2\)")),
+        ({"rate_losses": (0.1, 0.2, 0.0)}, r"^rate_losses is 0\.0, but must lie in \(0, inf\)$"),
         ({"rate_loss": 0.0}, r"is 0\.0, but must lie in \(0, inf\)$"),
         ({"rate_lr": 0.0}, r"^rate_lr is 0\.0, but must lie in \(0, inf\)$"),
         ({"rate_steps": 19}, r"^rate_steps is 19, but must be at least 20$"),
+        ({"rate_seeds": 1}, r"^rate_seeds is 1, but must be at least 2$"),
+        ({"near_by": 0.5}, r"^near_by is 0\.5, but must lie in \[1, inf\)$"),
     ],
 )
 def test_a_grid_that_nothing_can_be_measured_against_is_named_in_one_line(given, message):
@@ -360,11 +371,11 @@ def test_a_grid_that_nothing_can_be_measured_against_is_named_in_one_line(given,
     ("given", "message"),
     [
         ({"chian": 2}, r"^Setting has no field 'chian'; did you mean 'chain'\? \(it has: seeds, "),
-        ({"zzz": 4}, r"^Setting has no field 'zzz' \(it has: seeds, .*, rate_loss\)$"),
+        ({"zzz": 4}, r"^Setting has no field 'zzz' \(it has: seeds, .*, near_by\)$"),
         ({"seeds": 2.5}, r"^seeds is 2\.5, but must be an integer of at least 2$"),
         ({"alpha": "0.6"}, r"^alpha is '0\.6', but must be a number$"),
         ({"lengths": (10, 2.5)}, r"^lengths is 2\.5, but must be an integer of at least 1$"),
-        ({"rate_chains": (2, 2.5)}, r"\(K\) is 2\.5, but must be an integer of at least 1$"),
+        ({"rate_chains": (2, 2.5, 3)}, r"\(K\) is 2\.5, but must be an integer of at least 1$"),
     ],
 )
 def test_an_unknown_field_or_a_wrong_type_is_named_in_one_line(given, message):

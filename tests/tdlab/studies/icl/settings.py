@@ -1,6 +1,7 @@
 """Two settings of the study: one that is quick to train, and one that learns."""
 
 from tdlab.studies.icl import setting
+from tests.tdlab import smallest
 
 # A generic point: no value is a default, and the seeds do not start at 0.
 TINY = setting(
@@ -18,6 +19,7 @@ TINY = setting(
     beta=2.5,
     delta=0.17,
     neurons=48,
+    **smallest.LAWS,
 )
 LEARNED = setting(
     "quick", seeds=3, steps=250, snapshots=3, prompts=400, classical_prompts=90, lengths=(6,)

@@ -25,10 +25,54 @@ def test_the_quick_preset_is_the_same_training_with_fewer_seeds_and_prompts():
     quick, paper = setting(), setting("paper")
     assert quick == PRESETS["quick"]
     fewer = ("seeds", "prompts", "classical_prompts", "lengths", "lr_factors")
-    assert replace(paper, **{name: getattr(quick, name) for name in fewer}) == quick
+    laws = [field.name for field in fields(quick) if field.name.startswith(("law_", "near_"))]
+    assert replace(paper, **{name: getattr(quick, name) for name in (*fewer, *laws)}) == quick
     assert all(len(getattr(quick, name)) < len(getattr(paper, name)) for name in fewer[3:])
     assert all(getattr(quick, name) < getattr(paper, name) for name in fewer[:3])
     assert [run.id for run in quick.runs()] == [run.id for run in paper.runs()[: quick.seeds]]
+
+
+def test_nearer_the_theorem_delta_is_smaller_and_there_are_more_patterns():
+    paper = setting("paper")
+    near = paper.nearer
+    assert (near.delta, near.relevant, near.steps, near.law_steps) == (0.1, 12, 1600, 800)
+    assert near.law_patterns == (8, 12, 16, 22, 32)
+    assert setting("paper", delta=0.05).nearer.delta == 0.05
+    own = ("delta", "relevant", "steps", "law_steps", "law_patterns")
+    assert replace(near, **{name: getattr(paper, name) for name in own}) == paper
+
+
+def test_laws_are_measured_along_one_number_at_a_time_in_each_regime():
+    its = replace(TINY, law_seeds=3)
+    assert list(its.regimes) == ["ours", "nearer the theorem"]
+    for regime, points in its.regime_points.items():
+        base = its.regimes[regime]
+        assert base.seeds == 3
+        grids = {"lr": base.law_lrs, "alpha": base.law_alphas, "beta": base.law_betas}
+        grids["relevant"] = base.law_patterns
+        assert list(points) == [(name, x) for name, grid in grids.items() for x in grid]
+        for (name, at), point in points.items():
+            assert replace(point, steps=base.steps) == replace(
+                base, **{name: type(getattr(base, name))(at)}
+            )
+            ratio = at / getattr(base, name)
+            power = {"lr": -1, "alpha": -1, "beta": -2, "relevant": 0.5}[name]
+            assert point.steps == round(base.law_steps * ratio**power)
+
+
+def test_where_alpha_is_smaller_prompts_are_longer_and_training_takes_longer():
+    by_alpha = setting("paper", law_alphas=(0.2, 0.8, 1.0)).by_alpha
+    found = {alpha: (each.alpha, each.length, each.steps) for alpha, each in by_alpha.items()}
+    assert found == {
+        0.2: (0.2, 80, math.ceil(400 * 4 ** (2 / 3))),
+        0.8: (0.8, 20, 400),
+        1.0: (1.0, 16, math.ceil(400 * 0.8 ** (2 / 3))),
+    }
+    assert {b: each.batch for b, each in setting(law_batches=(7, 3, 9)).by_batch.items()} == {
+        7: 7,
+        3: 3,
+        9: 9,
+    }
 
 
 def test_none_means_the_presets_value_and_anything_else_is_taken():
@@ -77,6 +121,21 @@ def test_a_setting_reaches_the_runs_it_asks_for():
         ({"prompts": 0}, r"^prompts is 0, but must be at least 1$"),
         ({"classical_prompts": 3}, r"^classical_prompts is 3, but must be at least 8$"),
         ({"lengths": (5, 0)}, r"^lengths is 0, but must be at least 1$"),
+        ({"law_lengths": (5, 0)}, r"^lengths is 0, but must be at least 1$"),
+        ({"law_seeds": 1}, r"^law_seeds is 1, but must be at least 2$"),
+        ({"law_prompts": 0}, r"^law_prompts is 0, but must be at least 1$"),
+        ({"law_steps": 0}, r"^law_steps is 0, but must be at least 1$"),
+        ({"near_steps": 0}, r"^near_steps is 0, but must be at least 1$"),
+        ({"near_law_steps": 0}, r"^near_law_steps is 0, but must be at least 1$"),
+        ({"near_delta": 0.0}, r"^near_delta is 0\.0, but must lie in \(0, inf\)$"),
+        ({"near_relevant": 2}, r"^relevant \(M1\) is 2, but must be at least 3$"),
+        ({"law_lrs": (0.1, 0.2)}, r"^law_lrs is \(0\.1, 0\.2\), but must be different values, at"),
+        ({"law_lrs": (0.1, 0.2, 0.0)}, r"^law_lrs is 0\.0, but must lie in \(0, inf\)$"),
+        ({"law_alphas": (0.4, 0.8, 1.5)}, r"^alpha is 1\.5, but must lie in \(0, 1\]$"),
+        ({"law_test_alphas": (0.4, 0.0, 0.5)}, r"^alpha is 0\.0, but must lie in \(0, 1\]$"),
+        ({"law_betas": (1.0, 2.0, 2.0)}, r"^law_betas is .* different values, at least 3$"),
+        ({"law_patterns": (2, 4, 6)}, r"^relevant \(M1\) is 2, but must be at least 3$"),
+        ({"law_batches": (4, 8, 0)}, r"^law_batches is 0, but must be at least 1$"),
     ],
 )
 def test_a_value_out_of_range_is_named_in_one_line(given, message):

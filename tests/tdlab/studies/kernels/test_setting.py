@@ -290,7 +290,7 @@ GRID = r"^{} is {}, but must be different values, at least two$"
     [
         ({"seeds": 1}, r"^seeds is 1, but must be at least 2$"),
         ({"problems": 1}, r"^problems is 1, but must be at least 2$"),
-        ({"class_seeds": 1}, r"^class_seeds is 1, but must be at least 2$"),
+        ({"class_seeds": 0}, r"^class_seeds is 0, but must be at least 1$"),
         ({"land_seeds": 1}, r"^land_seeds is 1, but must be at least 2$"),
         ({"steps": 9}, r"^steps is 9, but must be at least 10$"),
         ({"rate_steps": 29}, r"^rate_steps is 29, but must be at least 30$"),

@@ -39,7 +39,7 @@ def test_each_set_of_tasks_covers_and_none_has_the_pairs_that_are_unseen_by_all(
 
 def test_runs_differ_in_seed_and_the_kinds_in_task_loss_and_batch():
     runs = PAPER.runs(IN_CONTEXT)
-    assert [run.seed for run in runs] == list(range(8))
+    assert [run.seed for run in runs] == list(range(4))
     assert len({replace(run, seed=0).id for run in runs}) == 1
     assert (runs[0].loss, runs[0].batch, runs[0].optimiser) == ("hinge", 100, Adam(lr=1e-3))
     chain = PAPER.runs(CHAIN)[0]
@@ -64,7 +64,7 @@ def test_each_variant_changes_what_its_name_says():
 @pytest.mark.parametrize(
     ("field", "bad", "words"),
     [
-        ("seeds", 1, "seeds is 1"),
+        ("seeds", 0, "seeds is 0"),
         ("lr", 0.0, "lr is 0.0"),
         ("heads", 5, "width is 64, but must be a multiple of heads, 5"),
         ("chain_batch", 50, "batch is 50, but a Reasoning needs a multiple of 60"),

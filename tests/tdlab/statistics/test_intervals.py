@@ -1,4 +1,4 @@
-"""Intervals against scipy, planted answers, and their coverage in simulation."""
+"""Intervals against scipy and planted answers, and their coverage in simulation."""
 
 import jaxtyping
 import numpy as np
@@ -7,22 +7,11 @@ from scipy import stats
 
 from tdlab.statistics import (
     Interval,
-    bootstrap_interval,
     error_interval,
     mean_interval,
-    power_law,
     proportion_interval,
     slope_interval,
 )
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20240607)
-
-
-def mean(values):
-    return np.add.reduce(values) / len(values)  # a third of the time of ndarray.mean
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
@@ -111,70 +100,6 @@ def test_one_seed_says_nothing_about_an_error_rate():
     assert error_interval(np.array([0.3]), 1000) == (0.3, 0.0, 1.0)
 
 
-def test_bootstrap_of_a_mean_approaches_students(rng):
-    # At n seeds plain BCa would be sqrt((n-1)/n) z/t of Student's width: 22 % narrower at n = 8.
-    half = rng.normal(size=4)
-    values = np.concatenate([half, -half])  # no skew, so both intervals are symmetric about 0
-    student = mean_interval(values)
-    measured = bootstrap_interval(values, mean, seed=1)
-    assert abs(measured.high / student.high - 1) < 0.1
-    assert abs(measured.low / student.low - 1) < 0.1
-
-
-def test_bootstrap_is_scipys_bca_at_the_widened_level(rng):
-    # At the confidence whose normal quantile is sqrt(n / (n-1)) t, scipy's BCa is ours. Both draw
-    # one integer array [replicate, seed] from the generator, so even the resamples are the same.
-    values, n = rng.exponential(size=10), 10
-    z = np.sqrt(n / (n - 1)) * stats.t.ppf(0.95, n - 1)
-    expected = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=2000,
-        confidence_level=2 * stats.norm.cdf(z) - 1,
-        method="BCa",
-        rng=np.random.default_rng(5),
-    ).confidence_interval
-    measured = bootstrap_interval(values, np.mean, seed=5, replicates=2000, confidence=0.9)
-    np.testing.assert_allclose(measured, [values.mean(), *expected])
-
-
-def test_bootstrap_of_a_skewed_mean_leans_to_the_long_tail(rng):
-    measured = bootstrap_interval(rng.exponential(size=30), mean, seed=1)
-    assert measured.high - measured.estimate > 1.2 * (measured.estimate - measured.low)
-
-
-def test_bootstrap_depends_on_its_seed_alone(rng):
-    values = rng.normal(size=(12, 3))
-    first, again, other = (
-        bootstrap_interval(values, np.median, seed=seed, replicates=500) for seed in (1, 1, 2)
-    )
-    assert first == again != other
-
-
-def test_bootstrap_of_a_constant_is_that_constant():
-    assert bootstrap_interval(np.full(8, 2.5), mean, seed=0, replicates=100) == (2.5, 2.5, 2.5)
-
-
-def test_bootstrap_of_fewer_than_eight_seeds_is_infinite():
-    assert bootstrap_interval(np.arange(7.0), mean, seed=0) == (3.0, -np.inf, np.inf)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("n", "draw", "truth", "documented"),
-    [(8, "normal", 0.0, 0.94), (16, "exponential", 1.0, 0.93), (32, "normal", 0.0, 0.944)],
-)
-def test_bootstrap_covers_as_documented(rng, n, draw, truth, documented):
-    # Hits are Binomial(1000, p): at p = 0.94 the standard error is 0.0075. Four of those (0.03), as
-    # the documented figure carries an error of its own (0.005).
-    repeats, hits = 1000, 0
-    for seed in range(repeats):
-        values = getattr(rng, draw)(size=n)
-        interval = bootstrap_interval(values, mean, seed=seed, replicates=400)
-        hits += interval.low <= truth <= interval.high
-    assert abs(hits / repeats - documented) < 0.03
-
-
 def test_mean_interval_covers_at_its_confidence(rng):
     # Exact for normal values: 20,000 hits have standard error sqrt(.9 * .1 / 20000) = 0.0021.
     interval = mean_interval(rng.normal(size=(4, 20_000)), 0, 0.9)
@@ -190,12 +115,6 @@ def test_slope_interval_agrees_with_scipy_and_contains_the_planted_slope(rng):
     expected = mean_interval(np.array([stats.linregress(x, row).slope for row in y]), 0, 0.99)
     np.testing.assert_allclose(measured, expected)
     assert measured.low < -1.7 < measured.high
-
-
-def test_power_law_recovers_the_planted_exponent(rng):
-    x = np.array([0.05, 0.1, 0.2, 0.8])
-    y = np.exp(rng.normal(size=(5, 1))) * x ** (-2 / 3)
-    np.testing.assert_allclose(power_law(x, y), [-2 / 3] * 3)
 
 
 @pytest.mark.parametrize(
@@ -219,15 +138,8 @@ def test_value_that_is_not_finite_is_named_with_its_place(bad):
     place = rf"\[1, 2\] is {bad} \(1 such of 6\); must be finite"
     with pytest.raises(ValueError, match="values" + place):
         mean_interval(y)
-    with pytest.raises(ValueError, match="values" + place):
-        bootstrap_interval(y, np.mean, seed=0)
     with pytest.raises(ValueError, match="y" + place):
         slope_interval(x, y)
-
-
-def test_power_law_of_a_value_without_logarithm_is_refused():
-    with pytest.raises(ValueError, match=r"y\[0, 1\] is 0\.0 \(2 such of 3\); must be positive"):
-        power_law(np.array([1.0, 2.0, 3.0]), np.array([[1.0, 0.0, -2.0]]))
 
 
 @pytest.mark.parametrize(
@@ -241,21 +153,11 @@ def test_power_law_of_a_value_without_logarithm_is_refused():
         (lambda: proportion_interval(7, 5), "7 successes in 5 trials"),
         (lambda: proportion_interval(0, 0), "0 successes in 0 trials"),
         (lambda: slope_interval(np.ones(3), np.ones((2, 3))), "x takes 1 value"),
-        (lambda: bootstrap_interval(np.ones(0), mean, seed=0), "have no seed to resample"),
-        (
-            lambda: bootstrap_interval(np.arange(9.0), len_below_nine, seed=0, replicates=50),
-            "all resamples lie above the estimate 0",
-        ),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def len_below_nine(values):
-    """A statistic that only the sample itself makes zero: how many values are repeated."""
-    return len(values) - len(np.unique(values))
 
 
 def test_points_that_do_not_fit_are_refused_without_the_shape_checks_too():

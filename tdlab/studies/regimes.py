@@ -1,0 +1,3 @@
+"""The two regimes in which an asymptotic prediction is measured, as tables name them."""
+
+OURS, NEARER = REGIMES = ("ours", "nearer the theorem")
