@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: help report paper verify test slow stress bench lint format clean
+.PHONY: help report paper verify scorecard test slow stress bench lint format clean
 
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
 	@echo "make paper    the same at preset paper (longer)"
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
+	@echo "make scorecard the same at preset paper, written into reports/README.md with its figures"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
 	@echo "make stress   sweeps that are killed again and again, disks that are full, and what a store of 10,000 runs costs"
@@ -25,6 +26,9 @@ paper: $(INSTALLED)
 
 verify: $(INSTALLED)
 	@$(BIN)/tdlab verify
+
+scorecard: $(INSTALLED)
+	@$(BIN)/tdlab verify --preset paper --readme reports/README.md
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -56,7 +60,7 @@ format: $(INSTALLED)
 
 clean:
 	rm -rf .venv .*_cache dist
-	find reports -mindepth 1 ! -name README.md -delete
+	find reports -mindepth 1 ! -name README.md ! -path 'reports/figures*' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp comes last, so an install that was cut short is done again. pip says what failed; its warnings are left out.

@@ -98,11 +98,17 @@ def copy_notebooks(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Print the scorecard of the claims."""
-    from tdlab.claims import scorecard
+    from tdlab.scorecard import terminal
 
     changes = {name: _literal(text) for name, text in _once(arguments.parameters, "-p").items()}
-    return scorecard.main(
-        arguments.claims, arguments.preset, arguments.device, arguments.json, changes
+    return terminal.main(
+        arguments.claims,
+        arguments.preset,
+        arguments.device,
+        changes,
+        file=arguments.json,
+        folder=arguments.parquet,
+        readme=arguments.readme,
     )
 
 
@@ -243,7 +249,10 @@ def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
         metavar=("NAME", "VALUE"),
         help="a field of the study's setting",
     )
-    verify_.add_argument("--json", type=Path, metavar="PATH", help="write it there as well")
+    option = partial(verify_.add_argument, type=Path)
+    option("--json", metavar="PATH", help="write it there as well")
+    option("--parquet", metavar="DIR", help="with the rows and the runs behind it, as tables")
+    option("--readme", metavar="PATH", help="as Markdown, with figures beside it")
     verify_.set_defaults(command=verify)
 
 

@@ -51,13 +51,14 @@ IMPORTS = {
     "claims": "synthetic_tasks studies theory statistics results files",
     "figures": "results statistics",
     "explore": "results figures sweep run probes",
-    "notebook": "synthetic_tasks studies claims figures results sweep probes",
+    "scorecard": "synthetic_tasks studies claims figures results files run records report",
+    "notebook": "synthetic_tasks studies claims figures scorecard results sweep probes",
     "grid": "synthetic_tasks run",
     "runs": "records store",
     "report": "results records",
     "bench": "synthetic_tasks machine models optimisers schedule run train store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
-    " report bench grid runs records executors tables",
+    " report scorecard bench grid runs records executors tables",
     "__main__": "cli",
 }
 

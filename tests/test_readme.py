@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tdlab import cli
-from tdlab.claims import scorecard
+from tdlab import cli, scorecard
 from tdlab.grid import grid
 from tdlab.report import notebooks
 from tdlab.report.pages import plan

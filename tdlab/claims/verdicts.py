@@ -1,5 +1,6 @@
 """The findings on claims as a tidy table, and how a notebook shows it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def summary(table: pd.DataFrame) -> Styler:
     """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
     names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
     shown = table[["claim", "regime", *names, "prediction", "verdict", "note"]]
-    shown = symbols(shown.rename(columns=names))
+    shown = shown.rename(columns=names).replace(_SYMBOLS, regex=True)
     # A column that is the same for all tells nothing.
     shown = shown.drop(columns=[c for c in ("regime", "note") if shown[c].nunique() < 2])
     index = [name for name in ("claim", "regime", names["quantity"]) if name in shown]
@@ -85,9 +86,11 @@ def summary(table: pd.DataFrame) -> Styler:
     return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
 
 
-def symbols(text: pd.DataFrame) -> pd.DataFrame:
+def in_symbols(text: str) -> str:
     """The same with Greek letters and signs in place of their names."""
-    return text.replace(_SYMBOLS, regex=True)
+    for name, symbol in _SYMBOLS.items():
+        text = re.sub(name, symbol, text)
+    return text
 
 
 def _colour(verdict: str) -> str:

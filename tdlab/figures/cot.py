@@ -88,17 +88,23 @@ def chain_attention(table: pd.DataFrame) -> Figure:
     return figure
 
 
+_REGIMES = ["ours", "nearer the theorem"]
+
+
 @drawing
 def rates(table: pd.DataFrame) -> Figure:
-    """Steps to a fixed loss against alpha, K, M and the loss, with the theorem's exponents."""
+    """Steps to a loss against alpha, K, M and the loss, in two regimes, with both exponents."""
     figure, axes = grid(1, len(_RATES), width=11, height=3.4, sharey=True)
+    for ax, varied in zip(axes[0], _RATES, strict=True):
+        rows = table[table.varied == varied]
+        curves(ax, select(rows), "at", "regime", order=_REGIMES, marker="o")
+        for (regime, exponent), law in select(rows, "theory").groupby(["regime", "exponent"]):
+            ax.plot(law["at"], law.value, **(THEORY | {"color": COLOURS[str(regime)]}))
+            if regime == _REGIMES[0]:
+                ax.annotate(f"{exponent:g}", (law["at"].iloc[-1], law.value.iloc[-1]))
+    # Afterwards: on a shared log axis the quantiles of the next panel would be those of logs.
     for ax, (varied, label) in zip(axes[0], _RATES.items(), strict=True):
-        rows = table[table.varied == varied].assign(kind="steps to the loss")
-        curves(ax, select(rows), "at", "kind", marker="o")
-        for _, law in select(rows, "theory").groupby("exponent"):
-            ax.plot(law["at"], law.value, **THEORY)
-            ax.annotate(f"{law.exponent.iloc[0]:g}", (law["at"].iloc[-1], law.value.iloc[-1]))
-        x = sorted(select(rows)["at"].unique())
+        x = sorted(select(table, varied=varied)["at"].unique())
         ax.set(xscale="log", yscale="log", xlabel=label, ylabel="training steps T")
         ax.set_xticks(x, [f"{at:g}" for at in x])
         ax.xaxis.set_minor_formatter(NullFormatter())

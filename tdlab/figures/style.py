@@ -48,7 +48,6 @@ COLOURS = {
     "same step, other pattern": PALETTE[1],
     "other step, same pattern": PALETTE[4],
     "other step, other pattern": PALETTE[7],
-    "steps to the loss": PALETTE[0],
     "W trained": PALETTE[0],
     "W and W_V trained": PALETTE[1],
     "W_Q and W_K trained": PALETTE[2],
@@ -60,6 +59,8 @@ COLOURS = {
     "normalized gaussian": PALETTE[9],
     "the 6 tasks that no set has": PALETTE[4],
     "in context": PALETTE[0],
+    "ours": PALETTE[0],
+    "nearer the theorem": PALETTE[1],
     "chain of thought": PALETTE[2],
 }
 

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tdlab.report.mathml import mathml
-from tdlab.report.record import claims, facts, marks
+from tdlab.report.record import claims, decisive, facts, marks
 from tdlab.report.sealing import seal
 
 _templates = Path(__file__).parent / "templates"
@@ -52,7 +52,8 @@ def rendered(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(_templates), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"claims": claims, "markdown": _as_markup, "number": _number}
+    environment.filters |= {"claims": claims, "decisive": decisive}
+    environment.filters |= {"markdown": _as_markup, "number": _number}
     shared = {"style": Markup(_style()), "facts": facts, "marks": marks}
     return environment.get_template(f"{template}.html.j2").render(**shared | values)
 

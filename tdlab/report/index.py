@@ -17,7 +17,11 @@ def write(out: Path) -> None:
     """
     records = [read(path) for path in sorted(out.glob("*/page.json"))]
     failures = [read(path) for path in sorted(out.glob("failed/*.json"))]
-    text = html.rendered("index", pages=records, failures=failures, tally=_tally(records))
+    fronts = [record for record in records if record.get("front")]
+    others = [record for record in records if not record.get("front")]
+    # A front page sums up the others: its verdicts are theirs.
+    tally = _tally(fronts or others)
+    text = html.rendered("index", fronts=fronts, pages=others, failures=failures, tally=tally)
     with staging(out) as staged:
         (staged / "index.html").write_text(text, encoding="utf-8")
         (staged / "index.html").replace(out / "index.html")

@@ -33,8 +33,18 @@ class Page:
     @property
     def study(self) -> str | None:
         """The study that the notebook says it belongs to, in its metadata."""
-        study = notebooks.read(self.notebook).metadata.get("tdlab", {}).get("study")
+        study = self._said.get("study")
         return None if study is None else str(study)
+
+    @property
+    def front(self) -> bool:
+        """Whether its notebook says that it comes first in the index, and sums up the others."""
+        return self._said.get("front") is True
+
+    @property
+    def _said(self) -> Mapping[str, object]:
+        said: Mapping[str, object] = notebooks.read(self.notebook).metadata.get("tdlab", {})
+        return said
 
 
 def plan(

@@ -17,7 +17,10 @@ from tdlab.report import fingerprint, grid, html, index, notebooks, record
 from tdlab.report.execution import CellFailed, execute
 from tdlab.report.pages import Page, failed, joined
 
-_finding = ["claim", "statement", "quantity", "prediction", "measurement", "low", "high", "verdict"]
+_finding = [
+    *("claim", "statement", "quantity", "prediction", "measurement", "low", "high", "verdict"),
+    *("regime", "page"),
+]
 
 
 def run(
@@ -113,6 +116,7 @@ def _record(
         "page": page.name,
         "notebook": page.notebook.stem,
         "title": html.title(executed) or page.name,
+        "front": page.front,
         "preset": page.parameters.get("preset"),
         "parameters": page.parameters,
         "started": started.isoformat(timespec="seconds"),

@@ -49,11 +49,24 @@ def given(parameters: Mapping[str, object]) -> str:
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The verdict on each claim: it agrees where all parts do, disagrees where any part does."""
+    """The verdict on each claim in the first regime it is measured in, from those on its parts."""
     parts: dict[str, set[str]] = {}
+    first: dict[str, object] = {}
     for row in rows:
-        parts.setdefault(row["claim"], set()).add(row["verdict"])
+        regime = row.get("regime")
+        if first.setdefault(row["claim"], regime) == regime:
+            parts.setdefault(row["claim"], set()).add(row["verdict"])
     return {claim: _overall(verdicts) for claim, verdicts in parts.items()}
+
+
+def decisive(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each claim the first finding that has the claim's verdict."""
+    verdicts = claims(rows)
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        if row["verdict"] == verdicts[row["claim"]]:
+            found.setdefault(row["claim"], row)
+    return list(found.values())
 
 
 def _overall(verdicts: set[str]) -> str:

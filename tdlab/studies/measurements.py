@@ -56,6 +56,14 @@ class Measurements(Generic[S]):
         return {point: self.results(each) for point, each in runs.items()}
 
     @property
+    def known_runs(self) -> list[Run]:
+        """The runs that were measured so far, each as far as it was asked for at most."""
+        furthest: dict[str, Run] = {}
+        for result in sorted(self._trained.values(), key=lambda result: result.run.steps):
+            furthest[result.run.id] = result.run
+        return list(furthest.values())
+
+    @property
     def diverged(self) -> list[Run]:
         """The runs that were left out, because they diverged."""
         its = (result.run for result in self._trained.values() if not result.finished)

@@ -15,8 +15,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tdlab import cli
-from tdlab.claims import scorecard
 from tdlab.report import notebooks, publish
+from tdlab.scorecard import terminal
 from tdlab.studies import icl
 
 COMMAND = [sys.executable, "-c", "import sys; from tdlab.cli import main; sys.exit(main())"]
@@ -193,23 +193,30 @@ def verified(monkeypatch):
     """What the command line asks the scorecard for."""
     asked = []
 
-    def main(*given):
-        asked.append(given)
+    def main(*given, **files):
+        asked.append((*given, files))
         return cli.done
 
-    monkeypatch.setattr(scorecard, "main", main)
+    monkeypatch.setattr(terminal, "main", main)
     return asked
 
 
 def test_verify_passes_claims_and_changes(verified):
     changes = ["-p", "beta", "2", "-p", "lengths", "(3, 5)", "-p", "seeds", "many"]
     options = ["--preset", "paper", "--device", "cpu", "--json", "card.json"]
+    options += ["--parquet", "rows", "--readme", "README.md"]
     assert cli.main(["verify", "icl.shift", *changes, *options]) == cli.done
     assert cli.main(["verify"]) == cli.done
     given = {"beta": 2, "lengths": (3, 5), "seeds": "many"}
     assert verified == [
-        (["icl.shift"], "paper", "cpu", Path("card.json"), given),
-        ([], None, None, None, {}),
+        (
+            ["icl.shift"],
+            "paper",
+            "cpu",
+            given,
+            {"file": Path("card.json"), "folder": Path("rows"), "readme": Path("README.md")},
+        ),
+        ([], None, None, {}, {"file": None, "folder": None, "readme": None}),
     ]
 
 

@@ -35,7 +35,7 @@ def _classification(classification: pd.DataFrame) -> list[Finding]:
 
 def _at_chance(finding: Finding) -> Finding:
     """What guessing says about two kernels is nothing, whichever of them is ahead."""
-    part = f"{finding.part} (both at chance)"
+    part = f"{finding.part} (neither surely above chance)"
     return finding._replace(part=part, verdict=INCONCLUSIVE)
 
 

@@ -43,7 +43,7 @@ class Setting:
     xi: float = 1e-3  # (ours)
     delta: float = 0.2  # of W_Q and W_K where these are trained (ours)
     snapshots: int = 40  # (ours)
-    prompts: int = 2000  # a point and a seed (ours)
+    prompts: int = 1500  # a point and a seed (ours)
     test_patterns: int = 10  # M'
     test_alpha: float = 0.8  # alpha'
     tau: float = 0.5
@@ -61,7 +61,7 @@ class Setting:
     shift_alpha: float = 0.2  # alpha' of the shifts: at 0.8 there is no error to be seen (ours)
     shift_length: int = 20  # (ours)
     rate_lr: float = 4.0  # eta where steps to a fixed loss are counted (ours)
-    rate_steps: int = 450  # (ours)
+    rate_steps: int = 400  # (ours)
     rate_seeds: int = 16  # (ours)
     # What steps are counted against (ours): alpha, K, M, and the loss; else the last is rate_loss.
     rate_alphas: tuple[float, ...] = (0.2, 0.28, 0.4, 0.56, 0.8)

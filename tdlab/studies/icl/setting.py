@@ -65,15 +65,15 @@ class Setting:
     law_alphas: tuple[float, ...] = (0.4, 0.5, 0.63, 0.8, 1.0)
     law_betas: tuple[float, ...] = (2.0, 2.45, 3.0, 3.67, 4.5)
     law_patterns: tuple[int, ...] = (4, 6, 8, 11, 16)  # M1
-    law_batches: tuple[int, ...] = (12, 24, 48, 96, 192)
+    law_batches: tuple[int, ...] = (6, 12, 24, 48, 96)
     law_test_alphas: tuple[float, ...] = (0.2, 0.3, 0.45, 0.67, 1.0)  # alpha'
     law_lengths: tuple[int, ...] = (2, 3, 4, 6, 9, 13, 20, 30, 45, 67, 100, 150)  # l'
     law_steps: int = 250  # within which a risk is to be reached, at the setting's own point
     # The regime nearer the theorem (ours): smaller delta and more patterns, which take more steps.
-    near_delta: float = 0.1
+    near_delta: float = 0.12
     near_relevant: int = 12
-    near_steps: int = 1600
-    near_law_steps: int = 800
+    near_steps: int = 1200
+    near_law_steps: int = 600
 
     def __post_init__(self) -> None:
         require_count("seeds", self.seeds, 2)  # one seed has no interval
@@ -217,7 +217,7 @@ PRESETS = {
         law_alphas=(0.4, 0.63, 1.0),
         law_betas=(2.0, 3.0, 4.5),
         law_patterns=(4, 8, 16),
-        law_batches=(12, 36, 108),
+        law_batches=(6, 24, 96),
         law_test_alphas=(0.2, 0.45, 1.0),
         law_steps=180,
         near_delta=0.16,

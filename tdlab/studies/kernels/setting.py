@@ -69,10 +69,10 @@ class Setting:
     class_lr: float = 1e-3  # of Adam
     batch: int = 32
     class_snapshots: int = 10
-    digit_steps: int = 500
-    text_steps: int = 400
+    digit_steps: int = 300
+    text_steps: int = 250
     text_length: int = 64  # bytes
-    path_steps: int = 25  # of 256 tokens on a CPU, half a second each
+    path_steps: int = 15  # of 256 tokens on a CPU, half a second each
     path_images: int = 4096  # to train on
     test_prompts: int = 450  # held-out digits and texts
     path_test: int = 200  # held-out images
@@ -80,8 +80,8 @@ class Setting:
     land_seeds: int = 5
     land_width: int = 32  # of a classifier with 20,000 parameters
     land_hidden: int = 64
-    land_steps: int = 200  # of each stage
-    land_snapshots: int = 5
+    land_steps: int = 120  # of each stage
+    land_snapshots: int = 3
     land_samples: int = 64
     land_points: int = 41  # along each side of a plane
     land_random: tuple[float, float] = (-1.0, 1.0)  # from where to where, filter-normalized

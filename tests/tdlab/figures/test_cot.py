@@ -33,6 +33,7 @@ from tests.tdlab.figures.tables.cot import (
     OUTPUTS,
     PLACES,
     RATES,
+    REGIMES,
     SHIFTS,
     STEPS,
     TRAINED,
@@ -134,7 +135,7 @@ def test_one_name_has_one_colour_in_all_legends_and_two_names_have_two_in_each()
             assert seen.setdefault(entry, its) == its
             if entry in COLOURS or is_theory(handles[entry]):
                 assert its == to_hex(COLOURS.get(entry, THEORY["color"]))
-    assert len(set(seen) & set(COLOURS)) == 4 + 3 + 1 + 3  # the others are numbers, in shades
+    assert len(set(seen) & set(COLOURS)) == 4 + 3 + 2 + 3  # the others are numbers, in shades
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_one_name_has_one_colour_in_all_legends_and_two_names_have_two_in_each()
         ("phases", PLACES, ["uniform before, 1 after"]),
         ("ablations", [f"{trained} trained" for trained in TRAINED], []),
         ("attention", PLACES, ["towards 1"]),
-        ("rates", ["steps to the loss"], ["lowest and highest exponent of the two terms"]),
+        ("rates", [*REGIMES], ["lowest and highest exponent of the two terms"]),
         ("chain errors", [], ["bound on the error of a vote (ours)"]),
         ("in-context errors", [], ["bound on the error of a vote (ours)"]),
         ("conditions", [", ".join(both) for both in BOTH], []),
@@ -223,11 +224,17 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
         # Where the two slowest of five never came so far, the median is of three.
         centers = [0.6 if (varied, x) == ("patterns", 26) else 1.0 for x in values]
         times = [(x, 800 * c * level(varied, x)) for c, x in zip(centers, values, strict=True)]
-        assert lines(ax)["steps to the loss"] == near(times)
+        for regime, more in REGIMES.items():
+            assert lines(ax)[regime] == near([(x, more * time) for x, time in times])
         assert words(ax.texts) == [f"{exponent:g}" for exponent in exponents]
-        for (_, points), exponent, text in zip(dashed(ax), exponents, ax.texts, strict=True):
-            law = [(x, 100 * level(varied) * (x / values[0]) ** exponent) for x in values]
+        laws = [
+            [(x, more * 100 * level(varied) * (x / values[0]) ** exponent) for x in values]
+            for more in (1.7, 1.0)
+            for exponent in exponents
+        ]
+        for (_, points), law in zip(dashed(ax), laws, strict=True):
             assert points == near(law)
+        for text, law in zip(ax.texts, laws[2:], strict=True):
             assert vars(text)["xy"] == pytest.approx(law[-1])
         assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
         assert labels(ax) == (name, "training steps T", "")
@@ -239,8 +246,8 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
 def test_all_times_that_were_measured_are_in_sight_between_round_numbers():
     ax, times = draw("rates").axes[0], DRAWN["rates"][1].query("source == 'measured'").value
     assert ax.get_ylim()[0] < times.min() < times.max() < ax.get_ylim()[1]
-    assert ax.get_yticks().tolist() == [20, 50, 100, 200, 500, 1000]
-    assert words(ax.get_yticklabels()) == ["20", "50", "100", "200", "500", "1000"]
+    assert ax.get_yticks().tolist() == [20, 50, 100, 200, 500, 1000, 2000]
+    assert words(ax.get_yticklabels()) == ["20", "50", "100", "200", "500", "1000", "2000"]
     assert not len(ax.get_yticks(minor=True))
 
 

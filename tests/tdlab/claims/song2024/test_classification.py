@@ -43,6 +43,6 @@ def test_a_verdict_is_that_of_the_planted_world(claim, world, expected):
 def test_where_accuracies_are_at_chance_it_is_said():
     guessing = {**dict.fromkeys(TASKS, 0.8), "pathfinder 16x16": 0.48}
     found = claims.classification.findings(measured(claims.classification, level=guessing))
-    said = [finding.part.endswith("(both at chance)") for finding in found]
+    said = [finding.part.endswith("(neither surely above chance)") for finding in found]
     assert said == [False, False, True, True, False, False]
     assert [finding.verdict for finding in found[2:4]] == [U, U]

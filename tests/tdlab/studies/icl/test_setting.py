@@ -35,7 +35,7 @@ def test_the_quick_preset_is_the_same_training_with_fewer_seeds_and_prompts():
 def test_nearer_the_theorem_delta_is_smaller_and_there_are_more_patterns():
     paper = setting("paper")
     near = paper.nearer
-    assert (near.delta, near.relevant, near.steps, near.law_steps) == (0.1, 12, 1600, 800)
+    assert (near.delta, near.relevant, near.steps, near.law_steps) == (0.12, 12, 1200, 600)
     assert near.law_patterns == (8, 12, 16, 22, 32)
     assert setting("paper", delta=0.05).nearer.delta == 0.05
     own = ("delta", "relevant", "steps", "law_steps", "law_patterns")

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tdlab.claims import li2024, li2025, scorecard, song2024
+from tdlab import results, scorecard
+from tdlab.claims import li2024, li2025, song2024
 from tdlab.claims import multilayer as several
-from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, overall
+from tdlab.claims.claim import AGREES, VERDICTS, Claim, Finding, nearer, overall
 from tdlab.optimisers import SGD
+from tdlab.records import configuration
 from tdlab.results import provenance
 from tdlab.run import Run
+from tdlab.scorecard import terminal
 from tdlab.statistics import Interval
 from tdlab.store import Memory
 from tdlab.studies import cot, icl, kernels, multilayer
@@ -144,7 +147,7 @@ def card(tmp_path_factory):
         rates = sys.modules["tdlab.studies.icl.rates"]
         patch.setattr(rates, "first_below", lambda _, values, __: np.full(len(values), 1.0))
         runs = counting(patch)
-        status = scorecard.main([], None, None, path)
+        status = terminal.main([], None, None, file=path)
     return Card(status, out.getvalue(), path, runs)
 
 
@@ -155,15 +158,18 @@ def test_a_scorecard_prints_prediction_measurement_and_verdict_of_every_claim(ca
     assert "cot, preset quick: 2 seeds, 40 steps" in lines
     assert "kernels, preset quick: 2 seeds, 10 steps" in lines
     for each in json.loads(card.path.read_text())["claims"]:
-        assert f"{each['id']}: {each['verdict']}" in lines
+        there = f"; nearer the theorem: {each['nearer']}" if each["nearer"] else ""
+        assert f"{each['id']}: {each['verdict']}{there}" in lines
         assert f"  {each['statement']}" in lines
         for finding in each["findings"]:
             ends = zip((finding["measured"], *finding["interval"]), NONE, strict=True)
             interval = Interval(*(none if end is None else end for end, none in ends))
-            end = f"  {interval}  predicted {finding['prediction']}"
+            parts = (str(interval), f"  {finding['prediction']}")
             mark = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}[finding["verdict"]]
             start = f"  {mark} {finding['part']} "
-            assert [line for line in lines if line.startswith(start) and line.endswith(end)]
+            found = [line for line in lines if line.startswith(start)]
+            assert any(all(part in line for part in parts) for line in found)
+            assert not finding["note"] or any(line.endswith(finding["note"]) for line in lines)
 
 
 def test_the_last_line_counts_the_verdicts(card):
@@ -177,7 +183,7 @@ def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
     assert [each.name for each in card.path.parent.iterdir()] == [card.path.name]
     record = finite(card.path.read_text())
     assert (record["preset"], record["changes"]) == ("quick", {})
-    complete = {"seeds": 2, "failed": [], "diverged": []}
+    complete = {"seeds": 2, "failed": {}, "diverged": []}
     assert record["studies"] == dict.fromkeys(("icl", "cot", "kernels", "multilayer"), complete)
     assert record["provenance"] == provenance()
     assert [each["id"] for each in record["claims"]] == IDS
@@ -185,21 +191,42 @@ def test_the_file_is_whole_and_alone_and_says_where_it_came_from(card):
         assert each["study"] in each["id"].split(".")  # icl.multilayer is of the study multilayer
         assert (each["statement"], each["source"]) == (known.statement, known.source)
         assert each["rule"] == known.rule
-        found = [Finding("", "", Interval(0, 0, 0), part["verdict"]) for part in each["findings"]]
-        assert each["verdict"] == overall(found)
+        found = [
+            Finding("", "", Interval(0, 0, 0), part["verdict"], regime=part["regime"])
+            for part in each["findings"]
+        ]
+        assert (each["verdict"], each["nearer"]) == (overall(found), nearer(found))
+        assert each["regime"].startswith(known.regime[:20])
+        assert "{" not in each["regime"]
+
+
+def test_every_verdict_leads_to_runs_and_every_run_to_what_makes_it_again(card):
+    record = finite(card.path.read_text())
+    trained = {run.id: run for run in card.trainings}
+    assert {run for each in record["claims"] for run in each["runs"]} == {*record["runs"]}
+    for each, known in zip(record["claims"], CLAIMS, strict=True):
+        assert each["tables"] == [f"{each['study']}.{name}" for name in known.tables]
+        assert each["runs"]
+    for run, its in record["runs"].items():
+        again = configuration.decoded(its)
+        assert again.id == run
+        assert trained[run].id == run
 
 
 def test_the_file_holds_what_was_found(judges, tiny, tmp_path):
     judges(claim("one", lambda _: [FOUND]))
-    assert scorecard.main([], "quick", "cpu", tmp_path / "card.json") == 0
+    assert terminal.main([], "quick", "cpu", file=tmp_path / "card.json") == 0
     (one,) = json.loads((tmp_path / "card.json").read_text())["claims"]
     assert one["findings"] == [
         {
             "part": "part",
+            "regime": "ours",
             "prediction": "> 0",
+            "agreeing": [None, None],
             "measured": 1.5,
             "interval": [1.0, 2.0],
             "verdict": AGREES,
+            "note": "",
         }
     ]
 
@@ -207,7 +234,7 @@ def test_the_file_holds_what_was_found(judges, tiny, tmp_path):
 def test_the_file_is_json_even_where_an_interval_is_infinite(judges, tiny, tmp_path):
     endless = FOUND._replace(measured=Interval(1.5, -math.inf, math.inf))
     judges(claim("one", lambda _: [endless]))
-    scorecard.main([], None, None, tmp_path / "card.json")
+    terminal.main([], None, None, file=tmp_path / "card.json")
     (one,) = finite((tmp_path / "card.json").read_text())["claims"]
     assert one["findings"][0]["interval"] == [None, None]
 
@@ -218,9 +245,9 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(
     path = tmp_path / "card.json"
     path.write_text("old")
     judges(claim("one", lambda _: [FOUND]))
-    monkeypatch.setattr(scorecard, "provenance", lambda: {"not": "JSON", "x": object()})
+    monkeypatch.setattr(results, "provenance", lambda: {"not": "JSON", "x": object()})
     with pytest.raises(TypeError):
-        scorecard.main([], None, None, path)
+        terminal.main([], None, None, file=path)
     assert [each.name for each in tmp_path.iterdir()] == ["card.json"]
     assert path.read_text() == "old"
 
@@ -234,7 +261,7 @@ def test_a_claim_that_cannot_be_measured_is_status_one_and_the_others_are_judged
         claim("third", lambda _: [FOUND._replace(part="other")]),
     )
     path = tmp_path / "card.json"
-    assert scorecard.main([], None, None, path) == 1
+    assert terminal.main([], None, None, file=path) == 1
     out, err = capsys.readouterr()
     assert err.split("\n") == ["second  could not be measured: nothing is large", "", ""]
     assert "first: agrees" in out
@@ -242,7 +269,8 @@ def test_a_claim_that_cannot_be_measured_is_status_one_and_the_others_are_judged
     assert "second" not in out
     record = json.loads(path.read_text())
     assert [each["id"] for each in record["claims"]] == ["first", "third"]
-    assert record["studies"]["icl"]["failed"] == ["second"]
+    assert record["studies"]["icl"]["failed"] == {"second": "nothing is large"}
+    assert out.splitlines()[-1].startswith("2 agrees, 0 disagrees, 0 inconclusive, 1 not measured;")
 
 
 def test_changes_reach_the_setting_the_first_line_and_the_file(judges, tiny, tmp_path, capsys):
@@ -254,7 +282,7 @@ def test_changes_reach_the_setting_the_first_line_and_the_file(judges, tiny, tmp
 
     judges(claim("one", judge))
     path, changes = tmp_path / "card.json", {"seeds": 3, "beta": 2.25, "lengths": (3, 5)}
-    assert scorecard.main([], "quick", None, path, changes) == 0
+    assert terminal.main([], "quick", None, changes, file=path) == 0
     assert seen == [replace(TINY, seeds=3, beta=2.25, lengths=(3, 5))]
     first, *_ = capsys.readouterr().out.splitlines()
     assert first == (
@@ -278,7 +306,7 @@ def test_a_change_that_the_setting_refuses_is_refused_before_any_training(
     tiny, trainings, tmp_path, changes, kind, line
 ):
     with pytest.raises(kind, match=line):
-        scorecard.main(["icl.shift"], None, None, tmp_path / "card.json", changes)
+        terminal.main(["icl.shift"], None, None, changes, file=tmp_path / "card.json")
     assert not trainings
     assert not list(tmp_path.iterdir())
 
@@ -286,9 +314,9 @@ def test_a_change_that_the_setting_refuses_is_refused_before_any_training(
 def test_a_change_that_one_of_the_studies_does_not_have_is_refused(tiny, trainings):
     line = r"^beta is no setting of the study cot; name the claims that it is for$"
     with pytest.raises(ValueError, match=line):
-        scorecard.main(["icl.shift", "cot.shift"], None, None, None, {"beta": 2.0})
+        terminal.main(["icl.shift", "cot.shift"], None, None, {"beta": 2.0})
     with pytest.raises(TypeError, match=r"^Setting has no field 'zeta'"):
-        scorecard.main(["icl.shift", "cot.shift"], None, None, None, {"zeta": 2.0})
+        terminal.main(["icl.shift", "cot.shift"], None, None, {"zeta": 2.0})
     assert not trainings
 
 
@@ -298,7 +326,7 @@ def test_a_claim_whose_runs_all_diverged_could_not_be_measured(
     monkeypatch.setitem(icl.PRESETS, "quick", replace(TINY, lr=1e6))
     judges(li2024.generalization, claim("other", lambda _: [FOUND]))
     with pytest.warns(RuntimeWarning, match=r"diverged at step"):
-        status = scorecard.main([], None, None, None)
+        status = terminal.main([], None, None)
     assert status == 1
     out, err = capsys.readouterr()
     assert "icl.generalization  could not be measured: all 2 runs diverged" in err
@@ -322,10 +350,10 @@ def test_a_run_that_diverged_is_named_in_print_and_in_the_file(
     own = Own(**vars(claim("one", judge)))
     judges(own)
     with pytest.warns(RuntimeWarning, match=f"run {wild.id} .*diverged at step"):
-        assert scorecard.main([], None, None, tmp_path / "card.json") == 0
+        assert terminal.main([], None, None, file=tmp_path / "card.json") == 0
     assert f"left out, because it diverged: run {wild.id} (seed 4)" in capsys.readouterr().out
     record = finite((tmp_path / "card.json").read_text())
-    assert record["studies"]["icl"] == {"seeds": 2, "diverged": [wild.id], "failed": []}
+    assert record["studies"]["icl"] == {"seeds": 2, "diverged": [wild.id], "failed": {}}
 
 
 def test_names_choose_claims_in_their_order():
@@ -355,16 +383,16 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_training(
 ):
     monkeypatch.setattr(icl, "Measurements", lambda *_: pytest.fail("it began to measure"))
     with pytest.raises(ValueError, match=f"^{line}$"):
-        scorecard.main([], None, None, tmp_path / path)
+        terminal.main([], None, None, file=tmp_path / path)
     assert not trainings
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_preset_or_device_is_refused_before_any_training(tiny, trainings):
     with pytest.raises(ValueError, match=r"^preset is 'large', but must be one of "):
-        scorecard.main([], "large", None, None)
+        terminal.main([], "large", None)
     with pytest.raises(ValueError, match=r"^device is 'tpu', but must be one of cpu, cuda$"):
-        scorecard.main([], None, "tpu", None)
+        terminal.main([], None, "tpu")
     assert not trainings
 
 

@@ -1,0 +1,101 @@
+"""The scorecard as Markdown with figures, for a repository."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from tdlab.claims.verdicts import in_symbols
+from tdlab.files import whole_or_absent
+from tdlab.report.record import marks
+from tdlab.results import provenance
+from tdlab.scorecard.card import Scorecard
+from tdlab.scorecard.page import decisive, picture
+from tdlab.studies.regimes import NEARER, OURS
+
+# Of these the figures are shown, as far as they were measured.
+SHOWN = (
+    *("icl.iterations", "icl.attention", "icl.shift", "icl.pruning"),
+    *("cot.training", "cot.inference", "cot.icl_needs_condition_1", "kernels.bad_basin"),
+)
+FOLDER = "figures"  # beside the file
+
+
+def write(path: Path, found: Scorecard, seconds: float) -> None:
+    """Writes the file, and the figures into a folder beside it, each whole or not at all."""
+    folder = path.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    measured = {claim.id for claim, _ in found.judged}
+    shown = [claim for claim in SHOWN if claim in measured]
+    for claim in shown:
+        with whole_or_absent(folder / f"{claim}.png") as file:
+            picture(found, claim).savefig(file, format="png", dpi=160)
+    text = "\n".join([*_head(found, seconds), *_figures(found, shown), *_table(found.verdicts)])
+    with whole_or_absent(path) as file:
+        file.write((text + "\n").encode())
+
+
+def _head(found: Scorecard, seconds: float) -> Iterator[str]:
+    origin = provenance()
+    seeds = ", ".join(f"{name} {card.setting.seeds}" for name, card in found.cards.items())
+    changed = "".join(f", {name} = {value}" for name, value in found.changes.items())
+    versions = ", ".join(f"{name} {origin[name]}" for name in ("python", "torch", "numpy"))
+    counts = found.verdicts.drop_duplicates("claim").overall.value_counts()
+    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in marks if verdict in counts)
+    yield "# The scorecard"
+    yield ""
+    yield f"What the papers predict beside what was measured: {total}. Preset `{found.preset}`"
+    yield f"{changed}; seeds of the studies: {seeds}; {len(found.runs)} runs."
+    yield f"Commit `{origin['commit']}`, {versions}, {origin['threads']} threads, {seconds:.0f} s."
+    yield "`make scorecard` writes this file and its figures anew; `make report` makes the page"
+    yield "with all findings, rules and rows (`reports/index.html`), which git ignores."
+    yield ""
+    for claim, why in found.failed.items():
+        yield f"`{claim}` could not be measured: {why}."
+        yield ""
+
+
+def _figures(found: Scorecard, shown: list[str]) -> Iterator[str]:
+    for claim in shown:
+        alt = str(picture(found, claim).get_label()).replace("|", "/")
+        yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{claim}: {alt}">'
+    yield ""
+
+
+def _table(verdicts: pd.DataFrame) -> Iterator[str]:
+    """A line a claim with the finding that decides it, and then how the regimes differ."""
+    yield f"| verdict | {NEARER} | claim | the finding that decides | predicted | measured [95 %] |"
+    yield "|---|---|---|---|---|---|"
+    for claim, rows in verdicts.groupby("claim", sort=False):
+        row = decisive(rows[rows.regime == OURS])
+        there = "" if pd.isna(row.nearer) else f"{marks[row.nearer]} {row.nearer}"
+        cells = (
+            f"{marks[row.overall]} {row.overall}",
+            there,
+            f"**{claim}** {in_symbols(row.statement)}",
+            in_symbols(row.quantity),
+            in_symbols(row.prediction),
+            row.measurement,
+        )
+        yield "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+    yield ""
+    yield "Where what is measured differs from what the theorems assume:"
+    yield ""
+    for claim, rows in verdicts.groupby("claim", sort=False):
+        yield f"- **{claim}**: {in_symbols(rows.about.iloc[0])} {in_symbols(rows.rule.iloc[0])}."
+    yield ""
+    yield "All findings:"
+    yield ""
+    yield "| | claim | measured | value [95 %] | predicted | |"
+    yield "|---|---|---|---|---|---|"
+    for _, row in verdicts.iterrows():
+        where = f" ({NEARER})" if row.regime == NEARER else ""
+        cells = (
+            marks[row.verdict],
+            row.claim,
+            in_symbols(row.quantity) + where,
+            row.measurement,
+            in_symbols(row.prediction),
+            in_symbols(row.note),
+        )
+        yield "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"

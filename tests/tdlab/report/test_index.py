@@ -1,0 +1,74 @@
+"""The front of the index: a page that sums up the others comes first, and its verdicts count."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup
+
+from tdlab.report import index
+from tdlab.report.record import claims, decisive
+
+NEARER = "nearer the theorem"
+
+
+def finding(claim: str, verdict: str, **more: Any) -> dict[str, Any]:
+    lacking = dict.fromkeys(("statement", "prediction", "measurement", "low", "high"))
+    row = {"claim": claim, "verdict": verdict, "quantity": f"{claim} {verdict}", **lacking}
+    return {**row, "regime": "ours", "page": "study", **more}
+
+
+def put(folder: Path, name: str, verdicts: list[dict[str, Any]], front: bool = False) -> None:
+    record = {"page": name, "title": f"Page {name}", "parameters": {}, "seconds": 1.0}
+    record |= {"started": "2026-01-01T00:00:00+00:00", "versions": {"tdlab": "0"}, "commit": None}
+    record |= {"thumbnails": [], "tables": [], "verdicts": verdicts, "front": front}
+    (folder / name).mkdir()
+    (folder / name / "page.json").write_text(json.dumps(record))
+
+
+def shown(folder: Path) -> BeautifulSoup:
+    index.write(folder)
+    return BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+
+
+ROWS = [
+    finding("one", "agrees", statement="Risk is small.", measurement="0.1 [0, 0.2]"),
+    finding("one", "disagrees", regime=NEARER),
+    finding("two", "agrees"),
+    finding("two", "disagrees", measurement="2 [1, 3]", prediction="< 1"),
+]
+
+
+def test_a_front_page_comes_first_with_a_line_a_claim(tmp_path):
+    put(tmp_path, "a_study", [finding("one", "agrees")])
+    put(tmp_path, "sums_up", ROWS, front=True)
+    soup = shown(tmp_path)
+    headings = [each.text for each in soup.find_all("h2")]
+    assert headings == ["Page sums_up", "Page a_study"]
+    _, one, two = soup.select(".front tr")
+    assert [each.find_all("td")[0].text for each in (one, two)] == ["✓ agrees", "✗ disagrees"]
+    links = [a["href"] for a in one.find_all("a")]
+    assert links == ["sums_up/sums_up.html#one", "study/study.html"]
+    assert "Risk is small." in one.text
+    assert "0.1 [0, 0.2]" in one.text
+    assert "two disagrees" in two.text
+    assert "2 [1, 3]" in two.text
+    assert "< 1" in two.text
+
+
+def test_a_front_page_counts_and_those_that_it_sums_up_do_not(tmp_path):
+    put(tmp_path, "a_study", [finding("one", "agrees")])
+    assert "Claims tested so far: ✓ 1 agrees." in shown(tmp_path).text
+    put(tmp_path, "sums_up", ROWS, front=True)
+    assert "Claims tested so far: ✓ 1 agrees, ✗ 1 disagrees." in shown(tmp_path).text
+
+
+def test_the_first_regime_of_a_claim_is_the_one_that_counts():
+    assert claims(ROWS) == {"one": "agrees", "two": "disagrees"}
+    assert claims([*reversed(ROWS)]) == {"two": "disagrees", "one": "disagrees"}
+    without = [{"claim": "one", "verdict": "agrees"}, {"claim": "one", "verdict": "inconclusive"}]
+    assert claims(without) == {"one": "inconclusive"}  # somebody's own table
+
+
+def test_the_finding_that_decides_is_the_first_with_the_verdict_of_its_claim():
+    assert [row["quantity"] for row in decisive(ROWS)] == ["one agrees", "two disagrees"]
