@@ -17,10 +17,7 @@ def _neurons(setting: Setting, neurons: pd.DataFrame) -> list[Finding]:
     last = select(neurons, step=setting.steps, source="measured")
     label_norm = select(last, quantity="norm", part="label").set_index(["seed", "neuron"]).value
     large = label_norm > LARGE
-    some = large.groupby("seed").any()
-    if not some.all():
-        seeds = ", ".join(str(seed) for seed in some.index[~some])
-        raise ArithmeticError(f"no neuron is large (label part above {LARGE:g}) in seeds {seeds}")
+    _require_large(large.groupby("seed").any())
     found = []
     for part, direction in (("feature", "the mean pattern"), ("label", "q, signed by a")):
         angle = select(last, quantity="angle", part=part).set_index(["seed", "neuron"]).value
@@ -53,8 +50,16 @@ neurons = Claim(
 )
 
 
+def _require_large(some: pd.Series) -> None:
+    """Raises ``ArithmeticError`` for seeds that have no large neuron: there is nothing to judge."""
+    if not some.all():
+        seeds = ", ".join(str(seed) for seed in some.index[~some])
+        raise ArithmeticError(f"no neuron is large (label part above {LARGE:g}) in seeds {seeds}")
+
+
 def _pruning(setting: Setting, pruning: pd.DataFrame) -> list[Finding]:
     hinge = select(pruning, quantity="hinge", source="measured", alpha=0.8)
+    _require_large(hinge.groupby("seed").large.max() > 0)
     whole = by_seed(hinge, order="smallest", fraction=0.0)
     small = by_seed(hinge, order="all small")
     bound = li2024.bound_pruning_small(setting.neurons, HINGE)

@@ -9,14 +9,15 @@ from tdlab.results import tidy
 from tdlab.run import Run
 from tdlab.studies.evaluation import evaluate, members, risks_and_attention
 from tdlab.studies.icl.setting import Setting
+from tdlab.studies.regimes import OURS
 from tdlab.trajectory import Trained, final
 
 
 def step_size_runs(setting: Setting) -> dict[float, list[Run]]:
     """The runs to compare by step size eta; their number of steps keeps eta T as it is."""
-    time = setting.lr * setting.steps
+    time, own = setting.lr * setting.steps, setting.regimes[OURS]
     return {
-        lr: replace(setting, lr=lr, steps=max(1, round(time / lr))).runs()
+        lr: replace(own, lr=lr, steps=max(1, round(time / lr))).runs()
         for lr in (factor * setting.lr for factor in setting.lr_factors)
     }
 

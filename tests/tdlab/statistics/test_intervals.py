@@ -117,6 +117,14 @@ def test_slope_interval_agrees_with_scipy_and_contains_the_planted_slope(rng):
     assert measured.low < -1.7 < measured.high
 
 
+def test_flat_curves_have_a_slope_of_zero_and_not_of_rounding(rng):
+    x = np.log([0.025, 0.05, 0.1, 0.2, 0.4])
+    y = np.broadcast_to(np.log(0.5 + 0.05 * rng.normal(size=(8, 1))), (8, 5))
+    assert slope_interval(x, y) == (0, 0, 0)
+    small = slope_interval(x, y + 1e-9 * x)
+    np.testing.assert_allclose(small, [1e-9] * 3, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
     [

@@ -66,7 +66,7 @@ def test_each_variant_changes_what_its_name_says():
     [
         ("seeds", 0, "seeds is 0"),
         ("lr", 0.0, "lr is 0.0"),
-        ("heads", 5, "width is 64, but must be a multiple of heads, 5"),
+        ("heads", 5, "width is 32, but must be a multiple of heads, 5"),
         ("chain_batch", 50, "batch is 50, but a Reasoning needs a multiple of 60"),
         ("longer", 0, "longer is 0"),
         ("prompts", 0, "prompts is 0"),
