@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
-from tdlab.figures.style import COLOURS, THEORY, curves, drawing, grid, legend, select
+from tdlab.figures.style import (
+    COLOURS,
+    THEORY,
+    at_least,
+    curves,
+    drawing,
+    grid,
+    legend,
+    select,
+)
 
 _SYMBOLS = {
     "alpha": r"$\alpha'$",
@@ -97,7 +106,7 @@ def rates(table: pd.DataFrame) -> Figure:
     figure, axes = grid(1, len(_RATES), width=11, height=3.4, sharey=True)
     for ax, varied in zip(axes[0], _RATES, strict=True):
         rows = table[table.varied == varied]
-        curves(ax, select(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
         for (regime, exponent), law in select(rows, "theory").groupby(["regime", "exponent"]):
             ax.plot(law["at"], law.value, **(THEORY | {"color": COLOURS[str(regime)]}))
             if regime == _REGIMES[0]:

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from tdlab.figures.style import COLOURS, THEORY, curves, drawing, grid, legend, select
+from tdlab.figures.style import COLOURS, THEORY, at_least, curves, drawing, grid, legend, select
 
 _REGIMES = ["ours", "nearer the theorem"]
 _VARIED = {
@@ -23,7 +23,7 @@ def rates(table: pd.DataFrame) -> Figure:
     figure, (axes,) = grid(1, len(_VARIED), width=11, height=3.6, sharey=True)
     for ax, varied in zip(axes, _VARIED, strict=True):
         rows = table[table.varied == varied]
-        curves(ax, select(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
         _laws(ax, rows)
     # Afterwards: on a shared log axis the quantiles of the next panel would be those of logs.
     for ax, (varied, label) in zip(axes, _VARIED.items(), strict=True):
@@ -43,7 +43,7 @@ def test_lengths(table: pd.DataFrame) -> Figure:
     figure, (axes,) = grid(1, len(_RISKS), height=3.4, sharey=True)
     for ax, risk in zip(axes, _RISKS, strict=True):
         rows = table[table.risk == risk]
-        curves(ax, select(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
         bound = select(rows, "theory").drop_duplicates("at").sort_values("at")
         ax.plot(bound["at"], bound.value, **THEORY)
     for ax, (risk, words) in zip(axes, _RISKS.items(), strict=True):

@@ -44,8 +44,9 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
     total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in marks if verdict in counts)
     yield "# The scorecard"
     yield ""
-    yield f"What the papers predict beside what was measured: {total}. Preset `{found.preset}`"
-    yield f"{changed}; seeds of the studies: {seeds}; {len(found.runs)} runs."
+    yield f"What the papers predict beside what was measured: {total}."
+    runs = f"seeds of the studies: {seeds}; {len(found.runs)} runs"
+    yield f"Preset `{found.preset}`{changed}; {runs}."
     yield f"Commit `{origin['commit']}`, {versions}, {origin['threads']} threads, {seconds:.0f} s."
     yield "`make scorecard` writes this file and its figures anew; `make report` makes the page"
     yield "with all findings, rules and rows (`reports/index.html`), which git ignores."

@@ -99,7 +99,8 @@ def errors_on(
     lengths = [length for length in setting.lengths if length <= tasks[0].length]
     measure = _measure(head_of(results), inferences, lengths)
     numbers = measured(runs, [final(results)], tasks, setting.prompts, measure)
-    means = {name: each[0].mean(-1) for name, each in numbers.items()}
+    # In double precision: a share of mistakes is then the fraction that a limit may be equal to.
+    means = {name: each[0].double().mean(-1) for name, each in numbers.items()}
     return [
         _tidied(runs, lengths, {name: mean[place] for name, mean in means.items()})
         for place in range(len(tasks))

@@ -69,7 +69,8 @@ def _slopes(measured: pd.DataFrame) -> list[pd.DataFrame]:
         for varied, exponents in li2025.rate_exponents().items():
             rows = measured[(measured.varied == varied) & (measured.regime == regime)]
             x = np.sort(rows["at"].unique())
-            start = rows[rows["at"] == x[0]].value.median()
+            first = rows[rows["at"] == x[0]]
+            start = first.value.fillna(first.limit).median()
             tables += [
                 tidy(
                     "time",

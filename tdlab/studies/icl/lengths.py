@@ -44,7 +44,7 @@ def test_lengths(setting: Setting, results: Mapping[str, Sequence[Trained]]) -> 
             tasks = [replace(unseen, alpha=alpha, length=length) for length in lengths]
             found = evaluate(runs, [final(each)], tasks, setting.law_prompts, risks)
             for risk, level in (("hinge", RISK), ("zero_one", ERROR)):
-                needed = first_below(lengths, found[risk][0].mean(-1).T.numpy(), level)
+                needed = first_below(lengths, found[risk][0].double().mean(-1).T.numpy(), level)
                 at = {"risk": risk, "at": 1 / alpha, **where}
                 tables.append(tidy("length", needed, "member", source="measured", **at))
                 at = {"risk": risk, "at": 1 / alpha, "regime": regime}

@@ -68,7 +68,7 @@ def _times(
     variants = [{k: v[:, place] for k, v in params.items()} for place in range(len(steps))]
     unseen = replace(its.task.on_unseen(), alpha=ALPHA)
     hinge = evaluate(runs, variants, [unseen], setting.law_prompts, risks)["hinge"]
-    time = first_below(steps, hinge[:, 0].mean(-1).T.numpy(), RISK)
+    time = first_below(steps, hinge[:, 0].double().mean(-1).T.numpy(), RISK)
     where = {"regime": regime, "varied": varied, "at": at, "limit": float(steps[-1])}
     return tidy("time", time, "member", source="measured", **where, **members(runs))
 
@@ -83,7 +83,8 @@ def _laws(points: Mapping[Point, Setting], measured: pd.DataFrame) -> list[pd.Da
     for (regime, varied), rows in measured.groupby(["regime", "varied"], sort=False):
         x = np.sort(rows["at"].unique())
         law = np.array([predicted(points[str(regime), str(varied), at]) for at in x])
-        start = rows[rows["at"] == x[0]].value.median()
+        first = rows[rows["at"] == x[0]]
+        start = first.value.fillna(first.limit).median()
         where = {"regime": regime, "varied": varied, "at": x}
         tables.append(tidy("time", start * law / law[0], "at", source="theory", **where))
     return tables

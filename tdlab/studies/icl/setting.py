@@ -91,7 +91,8 @@ class Setting:
             require_points(name, getattr(self, name))
             for at in getattr(self, name):
                 self._refuse(field, at)
-        self._refuse("relevant", self.near_relevant)
+        for count in (self.near_relevant, *self._near_patterns):
+            self._refuse("relevant", count)
         _ = self.task, self.model, self.runs()  # refuses what they refuse
 
     def _refuse(self, field: str, at: Any) -> None:
@@ -136,15 +137,19 @@ class Setting:
     @property
     def nearer(self) -> "Setting":
         """Nearer what the theorem assumes: a smaller initial scale, and more patterns."""
-        more = self.near_relevant / self.relevant
         return replace(
             self,
             delta=min(self.delta, self.near_delta),
             relevant=self.near_relevant,
             steps=self.near_steps,
             law_steps=self.near_law_steps,
-            law_patterns=tuple(round(more * count) for count in self.law_patterns),
+            law_patterns=self._near_patterns,
         )
+
+    @property
+    def _near_patterns(self) -> tuple[int, ...]:
+        more = self.near_relevant / self.relevant
+        return tuple(round(more * count) for count in self.law_patterns)
 
     @property
     def regimes(self) -> dict[str, "Setting"]:

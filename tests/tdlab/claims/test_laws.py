@@ -62,10 +62,10 @@ def test_a_law_runs_along_the_column_that_is_named():
 
 
 def test_only_measured_rows_of_the_selection_count():
-    theory = tidy("time", 140 * X**-9, "at", source="theory", at=X)
-    seeded = tidy("time", 9.0, "", source="theory", at=X[0], seed=3)
+    theory = tidy("time", 140 * X**-9, "at", source="theory", at=X, regime="ours", seed=99)
+    bound = tidy("time", 9.0, "", source="theory", at=X[0], regime="nearer")
     table = pd.concat(
-        [rows(regime="ours"), rows(Y * X**2, regime="nearer"), theory, seeded], ignore_index=True
+        [rows(regime="ours"), rows(Y * X**2, regime="nearer"), theory, bound], ignore_index=True
     )
     assert_same(law_of(table, regime="ours"), power_law(X, Y))
     assert_same(law_of(table, quantity="time", regime="nearer"), power_law(X, Y * X**2))

@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import matplotlib.figure
 import pytest
@@ -119,7 +120,7 @@ def written(tmp_path, monkeypatch):
 def test_the_readme_has_the_table_its_provenance_and_figures(written):
     text = (written / "README.md").read_text()
     assert "1 agrees, 1 inconclusive" in text
-    assert "Preset `quick`\n, beta = 2.0" in text
+    assert "Preset `quick`, beta = 2.0; seeds" in text
     assert re.search(r"Commit `.*`, python 3\.\d+.*, torch .*, numpy .*, \d+ threads, 61 s\.", text)
     assert "`icl.three` could not be measured: nothing is large." in text
     lines = [line for line in text.splitlines() if line.startswith("| ")]
@@ -131,3 +132,11 @@ def test_the_readme_has_the_table_its_provenance_and_figures(written):
     images = re.findall(r'src="([^"]*)"', text)
     assert images == ["figures/icl.one.png"]
     assert all((written / image).is_file() for image in images)
+
+
+def test_the_readme_of_the_repository_shows_figures_that_are_there():
+    reports = Path(__file__).parents[3] / "reports"
+    text = (reports / "README.md").read_text()
+    images = re.findall(r'src="([^"]*)"', text)
+    assert len(images) >= 6
+    assert all((reports / image).is_file() for image in images)

@@ -63,7 +63,7 @@ def rates() -> pd.DataFrame:
         times = REGIMES[regime]  # as many times the steps
         for x in values:
             where = {"regime": regime, "varied": varied, "at": float(x)}
-            rows.append(measured("time", 800 * times * level(varied, x), **where))
+            rows.append(measured("time", 800 * times * level(varied, x), limit=5000, **where))
         for exponent, x in product((-k, 1.5), values):
             law = 100 * times * level(varied) * (x / values[0]) ** exponent
             where = {"regime": regime, "varied": varied, "at": float(x), "exponent": exponent}

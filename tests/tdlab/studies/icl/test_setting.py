@@ -129,6 +129,7 @@ def test_a_setting_reaches_the_runs_it_asks_for():
         ({"near_law_steps": 0}, r"^near_law_steps is 0, but must be at least 1$"),
         ({"near_delta": 0.0}, r"^near_delta is 0\.0, but must lie in \(0, inf\)$"),
         ({"near_relevant": 2}, r"^relevant \(M1\) is 2, but must be at least 3$"),
+        ({"near_relevant": 3}, r"^relevant \(M1\) is 2, but must be at least 3$"),
         ({"law_lrs": (0.1, 0.2)}, r"^law_lrs is \(0\.1, 0\.2\), but must be different values, at"),
         ({"law_lrs": (0.1, 0.2, 0.0)}, r"^law_lrs is 0\.0, but must lie in \(0, inf\)$"),
         ({"law_alphas": (0.4, 0.8, 1.5)}, r"^alpha is 1\.5, but must lie in \(0, 1\]$"),
