@@ -91,8 +91,10 @@ class Setting:
             require_points(name, getattr(self, name))
             for at in getattr(self, name):
                 self._refuse(field, at)
-        for count in (self.near_relevant, *self._near_patterns):
-            self._refuse("relevant", count)
+        self._refuse("relevant", self.near_relevant)
+        if self.near_relevant >= self.relevant:  # else it is a point beyond that regime
+            for count in self._near_patterns:
+                self._refuse("relevant", count)
         _ = self.task, self.model, self.runs()  # refuses what they refuse
 
     def _refuse(self, field: str, at: Any) -> None:

@@ -42,6 +42,12 @@ def test_nearer_the_theorem_delta_is_smaller_and_there_are_more_patterns():
     assert replace(near, **{name: getattr(paper, name) for name in own}) == paper
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_point_of_a_preset_is_a_setting(preset):
+    points = setting(preset).regime_points
+    assert [len(each) for each in points.values()] == [4 * len(setting(preset).law_lrs)] * 2
+
+
 def test_laws_are_measured_along_one_number_at_a_time_in_each_regime():
     its = replace(TINY, law_seeds=3)
     assert list(its.regimes) == ["ours", "nearer the theorem"]
@@ -129,7 +135,7 @@ def test_a_setting_reaches_the_runs_it_asks_for():
         ({"near_law_steps": 0}, r"^near_law_steps is 0, but must be at least 1$"),
         ({"near_delta": 0.0}, r"^near_delta is 0\.0, but must lie in \(0, inf\)$"),
         ({"near_relevant": 2}, r"^relevant \(M1\) is 2, but must be at least 3$"),
-        ({"near_relevant": 3}, r"^relevant \(M1\) is 2, but must be at least 3$"),
+        ({"relevant": 9, "near_relevant": 9, "law_patterns": (2, 4, 5)}, r"\(M1\) is 2, but"),
         ({"law_lrs": (0.1, 0.2)}, r"^law_lrs is \(0\.1, 0\.2\), but must be different values, at"),
         ({"law_lrs": (0.1, 0.2, 0.0)}, r"^law_lrs is 0\.0, but must lie in \(0, inf\)$"),
         ({"law_alphas": (0.4, 0.8, 1.5)}, r"^alpha is 1\.5, but must lie in \(0, 1\]$"),
