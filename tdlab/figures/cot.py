@@ -10,6 +10,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
 from tdlab.figures.style import (
     COLOURS,
+    REGIMES,
     THEORY,
     at_least,
     curves,
@@ -97,19 +98,16 @@ def chain_attention(table: pd.DataFrame) -> Figure:
     return figure
 
 
-_REGIMES = ["ours", "nearer the theorem"]
-
-
 @drawing
 def rates(table: pd.DataFrame) -> Figure:
     """Steps to a loss against alpha, K, M and the loss, in two regimes, with both exponents."""
     figure, axes = grid(1, len(_RATES), width=11, height=3.4, sharey=True)
     for ax, varied in zip(axes[0], _RATES, strict=True):
         rows = table[table.varied == varied]
-        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=REGIMES, marker="o")
         for (regime, exponent), law in select(rows, "theory").groupby(["regime", "exponent"]):
             ax.plot(law["at"], law.value, **(THEORY | {"color": COLOURS[str(regime)]}))
-            if regime == _REGIMES[0]:
+            if regime == REGIMES[0]:
                 ax.annotate(f"{exponent:g}", (law["at"].iloc[-1], law.value.iloc[-1]))
     # Afterwards: on a shared log axis the quantiles of the next panel would be those of logs.
     for ax, (varied, label) in zip(axes[0], _RATES.items(), strict=True):

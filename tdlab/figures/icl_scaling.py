@@ -5,9 +5,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from tdlab.figures.style import COLOURS, THEORY, at_least, curves, drawing, grid, legend, select
+from tdlab.figures.style import (
+    COLOURS,
+    REGIMES,
+    THEORY,
+    at_least,
+    curves,
+    drawing,
+    grid,
+    legend,
+    select,
+)
 
-_REGIMES = ["ours", "nearer the theorem"]
 _VARIED = {
     "lr": r"step size $\eta$",
     "alpha": r"relevant fraction $\alpha$",
@@ -23,7 +32,7 @@ def rates(table: pd.DataFrame) -> Figure:
     figure, (axes,) = grid(1, len(_VARIED), width=11, height=3.6, sharey=True)
     for ax, varied in zip(axes, _VARIED, strict=True):
         rows = table[table.varied == varied]
-        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=REGIMES, marker="o")
         _laws(ax, rows)
     # Afterwards: on a shared log axis the quantiles of the next panel would be those of logs.
     for ax, (varied, label) in zip(axes, _VARIED.items(), strict=True):
@@ -43,7 +52,7 @@ def test_lengths(table: pd.DataFrame) -> Figure:
     figure, (axes,) = grid(1, len(_RISKS), height=3.4, sharey=True)
     for ax, risk in zip(axes, _RISKS, strict=True):
         rows = table[table.risk == risk]
-        curves(ax, at_least(rows), "at", "regime", order=_REGIMES, marker="o")
+        curves(ax, at_least(rows), "at", "regime", order=REGIMES, marker="o")
         bound = select(rows, "theory").drop_duplicates("at").sort_values("at")
         ax.plot(bound["at"], bound.value, **THEORY)
     for ax, (risk, words) in zip(axes, _RISKS.items(), strict=True):
@@ -78,9 +87,9 @@ def batches(table: pd.DataFrame) -> Figure:
     """The risk on unseen tasks after a fixed number of steps against the batch."""
     figure, ((ax,),) = grid(1, 1, width=6.4, height=3.4)
     rows = select(table, quantity="hinge")
-    curves(ax, rows, "at", "regime", order=_REGIMES, marker="o")
+    curves(ax, rows, "at", "regime", order=REGIMES, marker="o")
     x = sorted(rows["at"].unique())
-    start = rows[(rows["at"] == x[0]) & (rows.regime == _REGIMES[0])].value.median()
+    start = rows[(rows["at"] == x[0]) & (rows.regime == REGIMES[0])].value.median()
     ax.plot(x, [start * (at / x[0]) ** -0.5 for at in x], **THEORY)
     _log_log(ax, rows["at"], "batch B", "hinge risk on unseen tasks")
     ax.yaxis.set_major_formatter(ScalarFormatter())

@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from tdlab.statistics import mean_interval
 
 PALETTE = sns.color_palette("colorblind")
+REGIMES = ["ours", "nearer the theorem"]  # in which a law is measured
 THEORY: dict[str, Any] = {"color": "0.15", "linestyle": (0, (5, 3)), "linewidth": 1.6}
 
 COLOURS = {

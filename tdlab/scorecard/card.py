@@ -101,8 +101,8 @@ class Scorecard:
         """
         found: dict[str, list[str]] = {}
         for name, table in self.tables.items():
-            for run in table.run.dropna().unique():
-                found.setdefault(str(run), []).append(name)
+            for run in runs_of(table):
+                found.setdefault(run, []).append(name)
         known = {
             run.id: run for card in self.cards.values() for run in card.measurements.known_runs
         }
@@ -161,6 +161,11 @@ def measure(
         _judge(cards[study], claims, told)
         told.end(cards[study])
     return Scorecard(preset, dict(changes), cards)
+
+
+def runs_of(table: pd.DataFrame) -> list[str]:
+    """The ids of the runs that a table was measured on."""
+    return sorted(str(run) for run in table.run.dropna().unique())
 
 
 def chosen(names: Sequence[str] = ()) -> dict[str, list[Claim]]:

@@ -15,7 +15,7 @@ from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.small import small
 from tdlab.report.mathml import mathml
 from tdlab.report.record import marks
-from tdlab.scorecard.card import Scorecard
+from tdlab.scorecard.card import Scorecard, runs_of
 from tdlab.studies.regimes import NEARER, OURS
 
 _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
 def page(found: Scorecard) -> str:
     """Every claim with its verdict, a figure, its findings, its regime, and the way to its runs."""
     verdicts = found.verdicts
-    runs = {name: _runs_of(table) for name, table in found.tables.items()}
+    runs = {name: runs_of(table) for name, table in found.tables.items()}
     blocks = []
     for claim, rows in verdicts.groupby("claim", sort=False):
         its = [f"{_study(found, str(claim))}.{name}" for name in rows.tables.iloc[0].split(", ")]
@@ -162,10 +162,6 @@ def _chip(verdict: str) -> str:
 
 def _text(words: str) -> str:
     return escape(in_symbols(words))
-
-
-def _runs_of(table: pd.DataFrame) -> list[str]:
-    return sorted(str(run) for run in table.run.dropna().unique())
 
 
 def _study(found: Scorecard, claim: str) -> str:

@@ -1,9 +1,10 @@
 """The scorecard as Markdown with figures, for a repository."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tdlab.claims.verdicts import in_symbols
 from tdlab.files import whole_or_absent
@@ -26,11 +27,11 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
     folder = path.parent / FOLDER
     folder.mkdir(exist_ok=True)
     measured = {claim.id for claim, _ in found.judged}
-    shown = [claim for claim in SHOWN if claim in measured]
-    for claim in shown:
+    shown = {claim: picture(found, claim) for claim in SHOWN if claim in measured}
+    for claim, figure in shown.items():
         with whole_or_absent(folder / f"{claim}.png") as file:
-            picture(found, claim).savefig(file, format="png", dpi=160)
-    text = "\n".join([*_head(found, seconds), *_figures(found, shown), *_table(found.verdicts)])
+            figure.savefig(file, format="png", dpi=160)
+    text = "\n".join([*_head(found, seconds), *_figures(shown), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
         file.write((text + "\n").encode())
 
@@ -56,9 +57,9 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
         yield ""
 
 
-def _figures(found: Scorecard, shown: list[str]) -> Iterator[str]:
-    for claim in shown:
-        alt = str(picture(found, claim).get_label()).replace("|", "/")
+def _figures(shown: Mapping[str, Figure]) -> Iterator[str]:
+    for claim, figure in shown.items():
+        alt = str(figure.get_label()).replace("|", "/")
         yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{claim}: {alt}">'
     yield ""
 

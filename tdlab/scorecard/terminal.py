@@ -13,7 +13,7 @@ from typing import Any
 from tdlab import results
 from tdlab.claims.claim import Claim, Finding, nearer, overall
 from tdlab.files import whole_or_absent
-from tdlab.scorecard.card import Card, Scorecard, Told, measure
+from tdlab.scorecard.card import Card, Scorecard, Told, measure, runs_of
 from tdlab.studies.regimes import NEARER
 
 _MARKS = {"agrees": "+", "disagrees": "-", "inconclusive": "?"}
@@ -98,7 +98,7 @@ def record(found: Scorecard) -> dict[str, Any]:
 
 def _of_claim(study: str, card: Card, claim: Claim, findings: list[Finding]) -> dict[str, Any]:
     tables = {name: getattr(card.measurements, name) for name in claim.tables}
-    runs = {str(run) for table in tables.values() for run in table.run.dropna().unique()}
+    runs = {run for table in tables.values() for run in runs_of(table)}
     return {
         "id": claim.id,
         "study": study,
