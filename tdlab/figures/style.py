@@ -6,7 +6,8 @@ the same thing has the same colour everywhere.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from io import BytesIO
 from typing import Any
@@ -105,10 +106,22 @@ def grid(
     rows: int, columns: int, *, width: float = 9.0, height: float | None = None, **shared: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes, (row, column)."""
-    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+    with _look():
         figure = Drawing(figsize=(width, height or 3.1 * rows), layout="constrained", dpi=110)
         axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat:
+        sns.despine(ax=ax)
+    return figure, axes
+
+
+def mosaic(
+    rows: Sequence[Sequence[str]], *, width: float = 11.0, height: float
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure and its axes by their names, each as large as its name takes room in ``rows``."""
+    with _look():
+        figure = Drawing(figsize=(width, height), layout="constrained", dpi=110)
+        axes = figure.subplot_mosaic([list(row) for row in rows])
+    for ax in axes.values():
         sns.despine(ax=ax)
     return figure, axes
 
@@ -153,6 +166,12 @@ def legend(figure: Figure, ax: Axes | None, *, theory: str | None = None, column
         handles, labels = [*handles, Line2D([], [], **THEORY)], [*labels, theory]
     columns = len(labels) if len(labels) <= columns else min(columns, 4)
     figure.legend(handles, labels, loc="outside upper center", frameon=False, ncols=columns)
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+        yield
 
 
 def _lines(

@@ -16,7 +16,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from tdlab.report.mathml import mathml
+from tdlab.mathml import mathml
 from tdlab.report.record import claims, decisive, facts, marks
 from tdlab.report.sealing import seal
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.small import small
-from tdlab.report.mathml import mathml
+from tdlab.mathml import mathml
 from tdlab.report.record import marks
 from tdlab.scorecard.card import Scorecard, runs_of
 from tdlab.studies.regimes import NEARER, OURS
