@@ -56,7 +56,7 @@ IMPORTS = {
     "exploration": "synthetic_tasks models run trajectory listed sweep probes studies results"
     " figures",
     "scorecard": "synthetic_tasks studies claims figures results files run records report mathml",
-    "notebook": "tdlab synthetic_tasks studies claims figures scorecard results sweep probes",
+    "notebook": "exploration synthetic_tasks studies claims figures scorecard results sweep probes",
     "grid": "synthetic_tasks run listed",
     "runs": "records store",
     "report": "results records mathml",
@@ -116,6 +116,8 @@ def part_of_name(name: str) -> str | None:
             return "synthetic_tasks"
         case ["tdlab"]:
             return "tdlab"
+        case ["tdlab", "explore"]:  # which the package hands on
+            return "exploration"
         case ["tdlab", word, *_]:
             return "tdlab" if word.startswith("__") else word
         case _:

@@ -1,6 +1,6 @@
 """Walking through runs: a step, a member and a prompt are chosen, and what happens is seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -21,7 +21,7 @@ _BESIDE = 5  # (ours) steps in one picture
 
 
 def explore(
-    runs: Run | Trained | Sequence[Run | Trained], *, member: int = 0, prompt: int = 0
+    runs: Run | Trained | Iterable[Any], *, member: int = 0, prompt: int = 0
 ) -> "Exploration":
     """What can be seen of these runs, in a notebook by moving a slider over their snapshots.
 
@@ -97,8 +97,9 @@ class Exploration:
             ValueError: for a step without a snapshot, and a member or prompt that there is not.
         """
         member, prompt = self._chosen(member, prompt)
+        tables = self.tables(member, prompt)
         self.results[member].at(step)  # which says what there is instead
-        return moment(self.tables(member, prompt), step)
+        return moment(tables, step)
 
     def steps_beside(self, *, member: int | None = None, prompt: int | None = None) -> Figure:
         """Some of the steps beside each other, evenly spaced among the snapshots."""

@@ -66,12 +66,13 @@ class Seen:
     def neurons(self) -> pd.DataFrame | None:
         """Angle and norm of every neuron, as ``tdlab.studies.icl.neurons`` has them.
 
-        None of a model that has no such neurons, or a task without such directions.
+        None of a model that has no such neurons, a task without such directions, and a run that
+        diverged.
         """
         run = self.trained.run
         world = run.task.world(stream(run.seed, "world"))
-        known = {"W_O", "W_V", "a"} <= {*self.trained.params}
-        if not known or not {"relevant", "label"} <= {*getattr(world, "_fields", ())}:
+        there = {*self.trained.params, *getattr(world, "_fields", ())}
+        if not (self.trained.finished and {"W_O", "W_V", "a", "relevant", "label"} <= there):
             return None
         return icl.neurons([self.trained])
 

@@ -1,7 +1,7 @@
 """A slider over steps, a choice of member and prompt, and the picture that follows them."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import ipywidgets
 from IPython.core.getipython import get_ipython
@@ -9,6 +9,7 @@ from IPython.core.getipython import get_ipython
 _FRAME = 500  # milliseconds between two steps that are played
 
 
+@runtime_checkable
 class Walked(Protocol):
     """What can be walked through: members, their snapshots and prompts, and a picture of each."""
 
