@@ -29,7 +29,7 @@ from tdlab.train.memory import budget
 _WAIT = 1.0  # seconds between two looks at runs that another process trains
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """What became of the runs that a sweep was asked for, each counted once."""
 
@@ -37,6 +37,9 @@ class Outcome:
     trained: list[Run] = field(default_factory=list)
     diverged: list[Run] = field(default_factory=list)  # some of those found or trained
     failed: dict[Run, str] = field(default_factory=dict)  # and why
+
+    def __repr__(self) -> str:
+        return f"<{report(self)}>"
 
 
 def trained(
