@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: help report paper verify scorecard test slow stress bench lint format clean
+.PHONY: help report paper pages verify scorecard test slow stress bench lint format clean
 
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
 	@echo "make paper    the same at preset paper (longer)"
+	@echo "make pages    what 'make report' has made, looked at in Chromium with the network cut"
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make scorecard the same at preset paper, written into reports/README.md with its figures"
 	@echo "make test     the test suite"
@@ -23,6 +24,9 @@ report: $(INSTALLED)
 
 paper: $(INSTALLED)
 	@$(BIN)/tdlab report --preset paper
+
+pages: $(INSTALLED)
+	@$(BIN)/python -m tests.pages.folder reports
 
 verify: $(INSTALLED)
 	@$(BIN)/tdlab verify

@@ -96,6 +96,12 @@ def in_symbols(text: str) -> str:
 
 
 def _colour(verdict: str) -> str:
-    """Legible on light and on dark pages; the word itself says the same."""
+    """A report's own colours, which suit its mode; elsewhere ones that both modes can bear.
+
+    The word itself says the same.
+
+    Returns:
+        The style of its cell.
+    """
     colours = {AGREES: "#2e8b57", DISAGREES: "#d2571e", INCONCLUSIVE: "#808080"}
-    return f"color: {colours[verdict]}; font-weight: bold"
+    return f"color: var(--{verdict}, {colours[verdict]}); font-weight: bold"

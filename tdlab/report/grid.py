@@ -25,16 +25,20 @@ def join(name: str, pages: Sequence[Page], out: Path, folder: Path) -> bool:
     if not made:
         return False
     newest = max(made.values(), key=lambda its: its["started"])
-    axes = {axis: dict.fromkeys(page.point[axis] for page in pages) for axis in pages[0].point}
+    axes = {
+        axis: list(dict.fromkeys(page.point[axis] for page in pages)) for axis in pages[0].point
+    }
     points = {page.name: record.given(page.point) for page in pages}
     joined = {
         **{key: newest[key] for key in ("notebook", "preset", "commit", "versions")},
         "page": name,
+        "study": newest.get("study"),
         "title": f"{newest['title']}, over {' and '.join(axes)}",
         "parameters": pages[0].parameters
         | {axis: ", ".join(map(str, values)) for axis, values in axes.items()},
         "started": newest["started"],
         "seconds": sum(its["seconds"] for its in made.values()),
+        "axes": axes,
         "points": points,
         "missing": [name for name in points if name not in made],
         "thumbnails": [],
@@ -45,7 +49,8 @@ def join(name: str, pages: Sequence[Page], out: Path, folder: Path) -> bool:
     text = html.rendered(
         "grid",
         page=joined,
-        points=points,
+        axes=list(axes),
+        points={page.name: page.point for page in pages},
         claims=list(dict.fromkeys(claim for its in verdicts.values() for claim in its)),
         verdicts=verdicts,
         rows=_rows_of_figures(made, out),
@@ -79,15 +84,17 @@ def _joined_tables(pages: Sequence[Page], out: Path, folder: Path) -> list[str]:
     return sorted(tables)
 
 
-def _rows_of_figures(
-    made: Mapping[str, Mapping[str, Any]], out: Path
-) -> list[list[dict[str, str] | None]]:
-    """For each figure of the notebook what it looks like on every page, if it is there."""
+def _rows_of_figures(made: Mapping[str, Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
+    """For each figure of the notebook its heading there, and how it looks on the pages with it."""
     figures = [
         [
-            {"page": name, "alt": each["alt"], "src": html.embedded(out / name / each["file"])}
+            {**each, "page": name, "src": html.embedded(out / name / each["file"])}
             for each in its["figures"]
         ]
         for name, its in made.items()
     ]
-    return [list(row) for row in zip_longest(*figures)]
+    rows = [[figure for figure in row if figure] for row in zip_longest(*figures)]
+    return [
+        {"heading": row[0].get("heading") or f"Figure {number}", "figures": row}
+        for number, row in enumerate(rows, start=1)
+    ]

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tdlab.mathml import mathml
-from tdlab.report.record import claims, decisive, facts, marks
+from tdlab.report.record import claims, decisive, facts, given, marks, pictured, settings
 from tdlab.report.sealing import seal
 
 _templates = Path(__file__).parent / "templates"
@@ -53,6 +53,7 @@ def rendered(template: str, **values: object) -> str:
         loader=FileSystemLoader(_templates), autoescape=True, undefined=StrictUndefined
     )
     environment.filters |= {"claims": claims, "decisive": decisive}
+    environment.filters |= {"given": given, "pictured": pictured, "settings": settings}
     environment.filters |= {"markdown": _as_markup, "number": _number}
     shared = {"style": Markup(_style()), "facts": facts, "marks": marks}
     return environment.get_template(f"{template}.html.j2").render(**shared | values)
@@ -105,6 +106,16 @@ def pictures(notebook: NotebookNode) -> list[Picture]:
                 data = output.data[kind]
                 content = data.encode() if kind == "image/svg+xml" else b64decode(data)
                 found.append(Picture(_suffixes[kind], content, output.metadata["alt"]))
+    return found
+
+
+def headings(notebook: NotebookNode) -> list[str]:
+    """For every picture among the outputs, in order, the heading above it, as Markdown."""
+    heading, found = "", []
+    for cell in notebook.cells:
+        heading = [heading, *_headings([cell])][-1]
+        shown = sum(bool(_picture(output)) for output in cell.get("outputs", ()))
+        found += [heading] * shown
     return found
 
 

@@ -1,12 +1,13 @@
 """The index of a folder of reports: every page in it, from the record that each page keeps."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tdlab.report import html
 from tdlab.report.notebooks import staging
-from tdlab.report.record import claims, marks, read
+from tdlab.report.record import claims, marks, read, settings
 
 
 def write(out: Path) -> None:
@@ -21,10 +22,35 @@ def write(out: Path) -> None:
     others = [record for record in records if not record.get("front")]
     # A front page sums up the others: its verdicts are theirs.
     tally = _tally(fronts or others)
-    text = html.rendered("index", fronts=fronts, pages=others, failures=failures, tally=tally)
+    text = html.rendered(
+        "index",
+        fronts=fronts,
+        pages=others,
+        failures=failures,
+        tally=tally,
+        studies=sorted({record["study"] for record in others if record.get("study")}),
+        parameters=_parameters(others),
+    )
     with staging(out) as staged:
         (staged / "index.html").write_text(text, encoding="utf-8")
         (staged / "index.html").replace(out / "index.html")
+
+
+def _parameters(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Each parameter of these pages with the values that it has among them, in order."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for name, values in settings(record).items():
+            found.setdefault(name, set()).update(values)
+    return {name: sorted(values, key=_in_order) for name, values in sorted(found.items())}
+
+
+def _in_order(value: str) -> tuple[float, str]:
+    """Numbers by size, and words after them."""
+    try:
+        return float(value), value
+    except ValueError:
+        return math.inf, value
 
 
 def _tally(records: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -117,6 +117,7 @@ def _record(
         "notebook": page.notebook.stem,
         "title": html.title(executed) or page.name,
         "front": page.front,
+        "study": page.study,
         "preset": page.parameters.get("preset"),
         "parameters": page.parameters,
         "started": started.isoformat(timespec="seconds"),
@@ -134,6 +135,8 @@ def _illustrate(made: dict[str, Any], executed: NotebookNode, folder: Path) -> N
         name = f"figure-{number}{picture.suffix}"
         made["figures"].append({"file": name, "alt": picture.alt})
         (folder / name).write_bytes(picture.content)
+    for figure, heading in zip(made["figures"], html.headings(executed), strict=True):
+        figure["heading"] = heading
     made["thumbnails"] = [figure["file"] for figure in made["figures"][:2]]
     kept = (path for path in folder.iterdir() if path.suffix in {".parquet", ".safetensors"})
     made["tables"] = sorted(path.name for path in kept)

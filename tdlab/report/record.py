@@ -48,6 +48,22 @@ def given(parameters: Mapping[str, object]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in known.items())
 
 
+def pictured(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The pictures that stand for a page, each with what it shows."""
+    known = {figure["file"]: figure["alt"] for figure in record.get("figures", ())}
+    return [
+        {"file": file, "alt": known.get(file) or f"Figure {number} of {record['title']}"}
+        for number, file in enumerate(record["thumbnails"], start=1)
+    ]
+
+
+def settings(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The values of each parameter of a page; of a page that joins a grid, those at its points."""
+    own = {name: [value] for name, value in record["parameters"].items() if value is not None}
+    own |= record.get("axes", {})
+    return {name: [str(value) for value in values] for name, values in own.items()}
+
+
 def claims(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The verdict on each claim in the first regime it is measured in, from those on its parts."""
     parts: dict[str, set[str]] = {}

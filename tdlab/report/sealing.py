@@ -4,6 +4,8 @@ import re
 
 from bs4 import BeautifulSoup, Tag
 
+from tdlab.report.tables import legible
+
 _active = ("script", "link", "iframe", "object", "embed", "base", "form", "noscript")
 _loading = ("src", "srcset", "poster", "background", "action", "xlink:href")
 _elsewhere = re.compile(r"@import[^;]*;?|url\(\s*['\"]?(?!data:|#)[^)]*\)", re.IGNORECASE)
@@ -13,7 +15,7 @@ def seal(html: str) -> str:
     """Return the document without scripts and frames, links to other hosts spelled out.
 
     Such a link becomes its text followed by the address, so that it can still be read and copied.
-    Wide tables get a box of their own to scroll in.
+    Tables become legible on the way.
     """
     soup = BeautifulSoup(html, "html.parser")
     for tag in soup.find_all(_active) + soup.find_all("meta", attrs={"http-equiv": True}):
@@ -22,8 +24,7 @@ def seal(html: str) -> str:
         _seal(tag)
     for sheet in soup.find_all("style"):
         sheet.string = _elsewhere.sub("", sheet.get_text())
-    for table in soup.find_all("table"):
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    legible(soup)
     return str(soup)
 
 

@@ -55,10 +55,10 @@ def soup(out) -> BeautifulSoup:
 def test_verdicts_stand_at_their_points_and_what_is_missing_is_named(soup):
     rows = [[cell.text for cell in row.find_all(["th", "td"])] for row in soup.find_all("tr")]
     assert rows == [
-        ["", "icl.shift"],
-        ["alpha = 0.4", "✓ agrees"],
-        ["alpha = 0.6", "✗ disagrees"],
-        ["alpha = 0.9", "did not finish"],
+        ["alpha", "icl.shift", "report"],
+        ["0.4", "✓ agrees", "margins-alpha=0.4"],
+        ["0.6", "✗ disagrees", "margins-alpha=0.6"],
+        ["0.9", "did not finish"],
     ]
     links = [link["href"] for link in soup.select("table a")]
     assert links == [f"../margins-alpha%3D{at}/margins-alpha%3D{at}.html" for at in (0.4, 0.6)]
@@ -69,12 +69,52 @@ def test_the_same_figure_of_all_points_stands_side_by_side_inside_the_file(soup)
         (row.find_previous("h2").text, [each.text.strip() for each in row.find_all("figcaption")])
         for row in soup.select(".side-by-side")
     ]
+    each = "Margins over training."
     assert shown == [
-        ("Margins over training", ["alpha = 0.4", "alpha = 0.6"]),
-        ("Margins x", ["alpha = 0.6"]),
+        ("Margins x", [f"alpha = 0.4 {each}", f"alpha = 0.6 {each}"]),
+        ("Margins x", ["alpha = 0.6 Figure: Margins x"]),
     ]
+    assert len(soup.find_all("h2")) == 2  # one heading for both, and that of the verdicts
+    assert [image["alt"] for image in soup.find_all("img")][:2] == [
+        f"alpha = 0.4: {each}", f"alpha = 0.6: {each}",
+    ]  # fmt: skip
     assert {image["src"][:22] for image in soup.find_all("img")} == {"data:image/png;base64,"}
     assert not soup.find_all(["script", "link"])
+
+
+def test_each_parameter_of_a_grid_has_a_column_before_those_of_the_claims(out, tmp_path):
+    """Also where pages are older, and say neither their study nor what stood above a figure."""
+    notebook = str(out.parent / "margins.ipynb")
+    pages = plan([notebook], grid={"alpha": "0.4,0.6", "beta": "1,2"})
+    known = json.loads((out / "margins-alpha=0.4" / "page.json").read_text())
+    for at, page in enumerate(pages[:3]):
+        (tmp_path / page.name).mkdir()
+        (tmp_path / page.name / "figure-1.png").write_bytes(b"")
+        claims = [
+            {**known["verdicts"][0], "claim": claim} for claim in ("one", "two")[: 1 + at % 2]
+        ]
+        figures = [{"file": "figure-1.png", "alt": "Margins."}]
+        record = {**known, "parameters": page.parameters, "verdicts": claims, "figures": figures}
+        del record["study"]
+        (tmp_path / page.name / "page.json").write_text(json.dumps(record))
+    (tmp_path / "all").mkdir()
+    assert grid.join("all", pages, tmp_path, tmp_path / "all")
+    soup = BeautifulSoup((tmp_path / "all" / "all.html").read_text(), "html.parser")
+    head, *rows = soup.select("table tr")
+    assert [(each.text, each["scope"]) for each in head.find_all("th")] == [
+        (name, "col") for name in ("alpha", "beta", "one", "two", "report")
+    ]
+    assert [[each.text for each in row.find_all(["th", "td"])][:-1] for row in rows] == [
+        ["0.4", "1", "✓ agrees", "–"],
+        ["0.4", "2", "✓ agrees", "✓ agrees"],
+        ["0.6", "1", "✓ agrees", "–"],
+        ["0.6", "2"],
+    ]
+    assert {each["scope"] for row in rows for each in row.find_all("th")} == {"row"}
+    assert [each.text for each in soup.find_all("h2")] == ["Verdicts", "Figure 1"]
+    record = json.loads((tmp_path / "all" / "page.json").read_text())
+    assert record["axes"] == {"alpha": [0.4, 0.6], "beta": [1, 2]}
+    assert record["study"] is None
 
 
 def test_joined_tables_say_from_which_point_each_row_is(out):

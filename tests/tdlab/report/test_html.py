@@ -89,6 +89,41 @@ def test_a_faulty_formula_is_shown_as_such(soup):
 
 
 @pytest.mark.parametrize(
+    ("tex", "same"),
+    [
+        (
+            r"\begin{aligned} a &= b \\ c &= d \end{aligned}",
+            r"\begin{align*} a &= b \\ c &= d \end{align*}",
+        ),
+        (r"\begin{aligned}[t] a &= b \end{aligned}", r"\begin{align*} a &= b \end{align*}"),
+        (r"\begin{alignedat}{2} a &= b \end{alignedat}", r"\begin{align*} a &= b \end{align*}"),
+        (r"\begin{eqnarray} a &=& b \end{eqnarray}", r"\begin{align*} a &=& b \end{align*}"),
+        (
+            r"\left\{ \begin{aligned} a \end{aligned} \right.",
+            r"\left\{ \begin{align*} a \end{align*} \right.",
+        ),
+        (r"\lbrace x \rbrace", r"\{ x \}"),
+        ("a &lt; b", "a < b"),
+        (r"\begin{matrix} a &amp; b \end{matrix}", r"\begin{matrix} a & b \end{matrix}"),
+    ],
+)
+def test_what_means_the_same_is_typeset_the_same(tex, same):
+    assert typeset(tex) == typeset(same)
+
+
+@pytest.mark.parametrize(
+    ("tex", "text"),
+    [
+        (r"\text{5 \% of R\&D, a\_b}", "5\xa0%\xa0of\xa0R&D,\xa0a_b"),
+        (r"\text{if a < b}", "if\xa0a\xa0<\xa0b"),
+        (r"\begin{cases} 1 & \text{a & b} \\ 0 & x < 1 \end{cases}", "{1a\xa0&\xa0b0x<1"),
+    ],
+)
+def test_words_in_a_formula_may_hold_any_sign(tex, text):
+    assert BeautifulSoup(typeset(tex), "html.parser").text == text
+
+
+@pytest.mark.parametrize(
     "tex", [r"\frac{1", "x_", "a & b", "}", r"\begin{aligned} a", r"\left(", ""]
 )
 def test_a_formula_that_would_come_out_damaged_is_refused(tex):
@@ -118,6 +153,16 @@ def test_code_and_messages_are_folded_away_and_outputs_are_not(soup):
 
 def test_a_wide_table_scrolls_in_a_box_of_its_own(soup):
     assert soup.find("table").parent["class"] == ["scroll"]
+
+
+def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(soup):
+    boxes = soup.select(".scroll, .maths")
+    assert {(box["tabindex"], box["role"], box["aria-label"]) for box in boxes} == {
+        ("0", "group", "table"),
+        ("0", "group", "formula"),
+    }
+    assert soup.find("pre", string="margin 0.8\n")["tabindex"] == "0"
+    assert "tabindex" not in soup.select_one(".highlight pre").attrs  # code is broken into lines
 
 
 def test_the_head_says_how_the_page_was_made(soup):

@@ -18,10 +18,10 @@ def finding(claim: str, verdict: str, **more: Any) -> dict[str, Any]:
     return {**row, "regime": "ours", "page": "study", **more}
 
 
-def put(folder: Path, name: str, verdicts: list[dict[str, Any]], front: bool = False) -> None:
+def put(folder: Path, name: str, verdicts: list[dict[str, Any]], **more: Any) -> None:
     record = {"page": name, "title": f"Page {name}", "parameters": {}, "seconds": 1.0}
     record |= {"started": "2026-01-01T00:00:00+00:00", "versions": {"tdlab": "0"}, "commit": None}
-    record |= {"thumbnails": [], "tables": [], "verdicts": verdicts, "front": front}
+    record |= {"thumbnails": [], "tables": [], "verdicts": verdicts, **more}
     (folder / name).mkdir()
     (folder / name / "page.json").write_text(json.dumps(record))
 
@@ -72,3 +72,53 @@ def test_the_first_regime_of_a_claim_is_the_one_that_counts():
 
 def test_the_finding_that_decides_is_the_first_with_the_verdict_of_its_claim():
     assert [row["quantity"] for row in decisive(ROWS)] == ["one agrees", "two disagrees"]
+
+
+def test_one_page_alone_needs_no_filter(tmp_path):
+    put(tmp_path, "a_study", [])
+    assert not shown(tmp_path).select("form, script")
+    put(tmp_path, "sums_up", ROWS, front=True)
+    assert not shown(tmp_path).select("form, script")  # what comes first is not filtered
+    put(tmp_path, "b_study", [])
+    assert shown(tmp_path).select("form[hidden] output")[0].text == "2 of 2 pages"
+
+
+def test_the_filter_offers_what_there_is_numbers_in_order_and_older_pages_are_among_them(tmp_path):
+    put(tmp_path, "older", [])
+    put(tmp_path, "a", [], study="kernels", parameters={"alpha": 10, "lr": None, "preset": "quick"})
+    put(tmp_path, "b", [], study="icl", parameters={"alpha": 9.5, "flag": True, "preset": "paper"})
+    put(tmp_path, "c", [], study="icl", parameters={"alpha": "0.2, 10"}, axes={"alpha": [0.2, 10]})
+    soup = shown(tmp_path)
+    (study, parameter) = soup.select("form select")
+    assert [each.text for each in study.select("option")] == ["all", "icl", "kernels"]
+    assert {
+        group["label"]: [each.text for each in group.select("option")]
+        for group in parameter.select("optgroup")
+    } == {
+        "alpha": ["alpha = 0.2", "alpha = 9.5", "alpha = 10"],
+        "flag": ["flag = True"],
+        "preset": ["preset = paper", "preset = quick"],
+    }
+    names = [each.text for each in soup.select(".card .name")]
+    of = dict(zip(names, soup.select(".card"), strict=True))
+    assert str(of["c"]["data-parameters"]) == "alpha = 0.2\nalpha = 10\n"
+    assert [of[name]["data-study"] for name in "abc"] == ["kernels", "icl", "icl"]
+    assert of["older"]["data-study"] == of["older"]["data-parameters"] == ""
+
+
+def test_a_value_that_looks_like_html_stays_a_value(tmp_path):
+    odd = '"><script>alert(1)</script>'
+    put(tmp_path, "a", [], parameters={"x": odd}, study=odd)
+    put(tmp_path, "b", [])
+    soup = shown(tmp_path)
+    assert len(soup.find_all("script")) == 1
+    assert [each.text for each in soup.select("optgroup option")] == [f"x = {odd}"]
+    assert [each["data-study"] for each in soup.select(".card")] == [odd, ""]
+
+
+def test_a_thumbnail_says_what_it_shows(tmp_path):
+    figures = [{"file": "figure-1.png", "alt": "Risk falls to zero."}]
+    put(tmp_path, "a", [], thumbnails=["figure-1.png"], figures=figures)
+    put(tmp_path, "older", [], thumbnails=["figure-1.png"])
+    alts = [image["alt"] for image in shown(tmp_path).select(".thumbnails img")]
+    assert alts == ["Risk falls to zero.", "Figure 1 of Page older"]

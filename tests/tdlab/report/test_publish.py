@@ -42,7 +42,8 @@ def write(folder, name, *cells, parameters=None):
     tagged = [new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
     made = [new_markdown_cell(f"# About {name}"), *tagged, *map(new_code_cell, cells)]
     path = folder / f"{name}.ipynb"
-    nbformat.write(new_notebook(cells=made), path)  # without a kernelspec
+    said = {"tdlab": {"study": "icl"}}
+    nbformat.write(new_notebook(cells=made, metadata=said), path)  # without a kernelspec
     return str(path)
 
 
@@ -105,6 +106,9 @@ def test_the_record_says_what_was_run(page):
     assert record["title"] == "About good"
     assert record["parameters"] == {"alpha": 0.25, "preset": "quick"}
     assert record["preset"] == "quick"
+    assert record["study"] == "icl"
+    (figure,) = record["figures"]
+    assert figure == {"file": "figure-1.png", "alt": "Figure: About good", "heading": "About good"}
     assert set(record["versions"]) == {"tdlab", "python", "torch", "numpy"}
     assert [row["verdict"] for row in record["verdicts"]] == ["agrees", "inconclusive"]
     assert record["verdicts"][1]["prediction"] is None

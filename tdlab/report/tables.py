@@ -1,0 +1,34 @@
+"""Tables that can be read by ear, and on a screen that is narrower than they are."""
+
+from bs4 import BeautifulSoup, Tag
+
+
+def legible(soup: BeautifulSoup) -> None:
+    """Gives each table a box of its own to scroll in, and each of its headers what it heads.
+
+    The box can be reached by the keyboard, which scrolls it. A header without words heads nothing.
+    """
+    for table in soup.find_all("table"):
+        scopes = [(header, _scope(header)) for header in table.find_all("th")]
+        for header, scope in scopes:
+            header["scope"] = scope
+            if not header.get_text(strip=True):
+                header.name = "td"
+                del header["scope"]
+        table.wrap(_box(soup, "table"))
+    for text in soup.select("pre:not(.highlight pre)"):
+        text["tabindex"] = "0"
+
+
+def _scope(header: Tag) -> str:
+    """What it says itself, else its column where it is in the head or in a row of headers alone."""
+    if own := header.get("scope"):
+        return str(own)
+    row = header.find_parent("tr")
+    alone = row is None or row.find("td") is None
+    return "col" if alone or header.find_parent("thead") is not None else "row"
+
+
+def _box(soup: BeautifulSoup, label: str) -> Tag:
+    reached = {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": label}
+    return soup.new_tag("div", attrs=reached)
