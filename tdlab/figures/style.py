@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tdlab.figures.words import alt
 from tdlab.statistics import mean_interval
 
 PALETTE = sns.color_palette("colorblind")
@@ -83,10 +85,34 @@ def at_least(table: pd.DataFrame) -> pd.DataFrame:
 class Drawing(Figure):
     """A figure that shows itself in a notebook, whatever the backend, and can be read aloud."""
 
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
-        file = BytesIO()
-        self.savefig(file, format="png")
-        return {"image/png": file.getvalue()}, {"image/png": {"alt": str(self.get_label())}}
+    @property
+    def alt(self) -> str:
+        """What it shows, in sentences that give its numbers."""
+        return alt(self)
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+        said = {"title": str(self.get_label()), "alt": self.alt}
+        bundle = {"image/png": png(self), "image/svg+xml": svg(self).decode()}
+        return bundle, dict.fromkeys(bundle, said)
+
+
+def png(figure: Figure, dpi: float | None = None) -> bytes:
+    """The figure as a PNG, which is the same whenever it is drawn."""
+    return _saved(figure, "png", dpi=dpi or figure.dpi)
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG, which is the same whenever it is drawn."""
+    # Letters as paths look the same where our fonts are not installed.
+    said = {"Date": None, "Creator": None, "Title": str(figure.get_label())}
+    with rc_context({"svg.hashsalt": "tdlab", "svg.fonttype": "path"}):
+        return _saved(figure, "svg", metadata=said)
+
+
+def _saved(figure: Figure, kind: str, **look: Any) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format=kind, **look)
+    return file.getvalue()
 
 
 def drawing(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:

@@ -130,7 +130,8 @@ def test_a_figure_is_a_picture_with_words_and_leaves_its_table_alone(name, tmp_p
     figure.set_dpi(40)
     data, metadata = figure._repr_mimebundle_()
     function = getattr(figures, name)
-    assert metadata == {"image/png": {"alt": function.__doc__}}
+    said = {"title": function.__doc__, "alt": figure.alt}
+    assert metadata == {"image/png": said, "image/svg+xml": said}
     assert function.__doc__.endswith(".")
     (tmp_path / "x.png").write_bytes(data["image/png"])
     assert imread(tmp_path / "x.png")[..., :3].std() > 0.01  # something is on it
