@@ -85,7 +85,12 @@ def _rows_of_figures(
     """For each figure of the notebook what it looks like on every page, if it is there."""
     figures = [
         [
-            {"page": name, "alt": each["alt"], "src": html.embedded(out / name / each["file"])}
+            {
+                "page": name,
+                "title": each.get("title", each["alt"]),  # older records have none
+                "alt": each["alt"],
+                "src": html.embedded(out / name / each["file"]),
+            }
             for each in its["figures"]
         ]
         for name, its in made.items()
