@@ -179,7 +179,7 @@ def test_phases_start_at_uniform_attention_and_have_their_limit():
 
 def test_the_loss_is_drawn_for_both_kinds_of_prompts():
     right = draw("phases").axes[1]
-    named = {f"prompts at alpha = {alpha:g}": alpha for alpha in (0.8, 0.4)}
+    named = {rf"prompts at $\alpha = {alpha:g}$": alpha for alpha in (0.8, 0.4)}
     losses = {n: [(x, level("loss", alpha, x)) for x in STEPS] for n, alpha in named.items()}
     assert_curves(right, losses, center=1)
     assert labels(right) == ("training step", "squared loss", "")

@@ -26,7 +26,7 @@ table = results.tidy("margin", [alpha, 2.0], "point", source="measured", point=[
 results.keep("margins", table)
 results.keep("verdicts", table.assign(claim="icl.shift", verdict="agrees" if alpha < 0.5 else
     "disagrees", statement="", prediction=0.0, measurement=0.0, low=0.0, high=0.0))
-display(Image(data=b"\\x89PNG one", format="png"), 
+display(Image(data=b"\\x89PNG one", format="png"),
     metadata={"alt": "Margins over training: from 0 to 1.", "title": "Margins over training."})
 if alpha > 0.5:
     display(Image(data=b"\\x89PNG two", format="png"))

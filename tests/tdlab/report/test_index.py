@@ -68,7 +68,7 @@ def test_a_card_has_a_link_to_each_file_of_each_figure(tmp_path):
     path = tmp_path / "a_study" / "page.json"
     old, new = {"file": "figure-1.png"}, {"files": ["figure-2.svg", "figure-2.png"]}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"figures": [old, new]}))
-    (entry,) = [dt.find_next("dd") for dt in shown(tmp_path).select("dt") if dt.text == "figures"]
+    (entry,) = shown(tmp_path).select("dt:-soup-contains('figures') + dd")
     assert entry.text == "1 (png), 2 (svg, png)"
     links = [f"a_study/{name}" for name in ("figure-1.png", "figure-2.svg", "figure-2.png")]
     assert [a["href"] for a in entry.find_all("a")] == links

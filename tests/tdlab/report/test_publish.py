@@ -123,7 +123,7 @@ def test_the_record_says_what_was_run(page):
 def test_a_page_shows_the_sharper_of_two_kinds_of_picture_with_all_its_words(page):
     soup = BeautifulSoup((page / "good-alpha=0.25.html").read_text(), "html.parser")
     _, image = soup.find_all("img")
-    assert image["src"].startswith("data:image/svg+xml;base64,")
+    assert str(image["src"]).startswith("data:image/svg+xml;base64,")
     assert image["alt"] == "Risk from 1 to 0."
 
 
