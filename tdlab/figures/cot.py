@@ -57,7 +57,7 @@ def phases(dynamics: pd.DataFrame) -> Figure:
         ylabel="attention mass", ylim=(-0.02, 1.05), title=rf"prompts at $\alpha = {alphas[0]:g}$"
     )
     loss = select(dynamics, quantity="loss")
-    prompts = [f"prompts at alpha = {alpha:g}" for alpha in loss.alpha]
+    prompts = [rf"prompts at $\alpha = {alpha:g}$" for alpha in loss.alpha]
     shades = dict(zip(sorted(set(prompts)), sns.color_palette("crest", len(alphas)), strict=True))
     curves(right, loss.assign(prompts=prompts), "step", "prompts", palette=shades)
     right.legend(frameon=False, fontsize="small")

@@ -4,7 +4,6 @@ import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from matplotlib.figure import Figure
 
 from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.small import small
+from tdlab.figures.style import svg
+from tdlab.figures.words import alt
 from tdlab.mathml import mathml
 from tdlab.report.record import marks
 from tdlab.scorecard.card import Scorecard, runs_of
@@ -40,6 +41,14 @@ def picture(found: Scorecard, claim: str) -> Figure:
     of_study = found.cards[study]
     names = next(each.tables for each, _ in of_study.judged if each.id == claim)
     return small(claim, {name: found.tables[f"{study}.{name}"] for name in names})
+
+
+def words(found: Scorecard, figure: Figure, claim: str) -> str:
+    """The verdict on a claim, the finding that decides it, and what its figure shows."""
+    rows = found.verdicts[found.verdicts.claim == claim]
+    first = decisive(rows[rows.regime == OURS])
+    finding = f"{first.quantity}, measured {first.measurement}, predicted {first.prediction}"
+    return f"{claim} {first.overall}: {in_symbols(finding)}. {alt(figure)}"
 
 
 def decisive(rows: pd.DataFrame) -> pd.Series:
@@ -114,10 +123,8 @@ def _missing(claim: str, why: str) -> str:
 
 def _drawn(found: Scorecard, claim: str) -> str:
     figure = picture(found, claim)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=160)
-    data, alt = b64encode(file.getvalue()).decode(), escape(str(figure.get_label()))
-    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+    data, said = b64encode(svg(figure)).decode(), escape(words(found, figure, claim))
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{said}">'
 
 
 def _bar(row: Any) -> str:

@@ -1,17 +1,18 @@
 """The scorecard as Markdown with figures, for a repository."""
 
 from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from tdlab.claims.verdicts import in_symbols
+from tdlab.figures.style import png
 from tdlab.files import whole_or_absent
 from tdlab.report.record import marks
 from tdlab.results import provenance
 from tdlab.scorecard.card import Scorecard
-from tdlab.scorecard.page import decisive, picture
+from tdlab.scorecard.page import decisive, picture, words
 from tdlab.studies.regimes import NEARER, OURS
 
 # Of these the figures are shown, as far as they were measured.
@@ -30,8 +31,9 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
     shown = {claim: picture(found, claim) for claim in SHOWN if claim in measured}
     for claim, figure in shown.items():
         with whole_or_absent(folder / f"{claim}.png") as file:
-            figure.savefig(file, format="png", dpi=160)
-    text = "\n".join([*_head(found, seconds), *_figures(shown), *_table(found.verdicts)])
+            file.write(png(figure, dpi=160))
+    said = {claim: words(found, figure, claim) for claim, figure in shown.items()}
+    text = "\n".join([*_head(found, seconds), *_figures(said), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
         file.write((text + "\n").encode())
 
@@ -57,10 +59,9 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
         yield ""
 
 
-def _figures(shown: Mapping[str, Figure]) -> Iterator[str]:
-    for claim, figure in shown.items():
-        alt = str(figure.get_label()).replace("|", "/")
-        yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{claim}: {alt}">'
+def _figures(said: Mapping[str, str]) -> Iterator[str]:
+    for claim, alt in said.items():
+        yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{escape(alt)}">'
     yield ""
 
 

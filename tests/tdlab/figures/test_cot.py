@@ -118,7 +118,8 @@ def test_a_figure_is_a_picture_with_words_and_leaves_its_table_alone(name, tmp_p
     figure: Any = draw(name)
     data, metadata = figure._repr_mimebundle_()
     pd.testing.assert_frame_equal(its_table, before)
-    assert metadata == {"image/png": {"alt": function.__doc__}}
+    said = {"title": function.__doc__, "alt": figure.alt}
+    assert metadata == {"image/png": said, "image/svg+xml": said}
     assert function.__doc__.endswith(".")
     (tmp_path / "x.png").write_bytes(data["image/png"])
     assert imread(tmp_path / "x.png")[..., :3].std() > 0.01  # something is on it
@@ -178,7 +179,7 @@ def test_phases_start_at_uniform_attention_and_have_their_limit():
 
 def test_the_loss_is_drawn_for_both_kinds_of_prompts():
     right = draw("phases").axes[1]
-    named = {f"prompts at alpha = {alpha:g}": alpha for alpha in (0.8, 0.4)}
+    named = {rf"prompts at $\alpha = {alpha:g}$": alpha for alpha in (0.8, 0.4)}
     losses = {n: [(x, level("loss", alpha, x)) for x in STEPS] for n, alpha in named.items()}
     assert_curves(right, losses, center=1)
     assert labels(right) == ("training step", "squared loss", "")

@@ -93,8 +93,9 @@ def test_a_figure_has_labelled_axes_a_sentence_and_leaves_its_table_alone(name):
 def test_a_figure_shows_itself_as_a_picture_with_words_and_without_a_warning(name, tmp_path):
     figure: Any = draw(name)
     data, metadata = figure._repr_mimebundle_(include=None, exclude=None)
-    assert list(data) == ["image/png"]
-    assert metadata == {"image/png": {"alt": figure.get_label()}}
+    assert list(data) == ["image/png", "image/svg+xml"]
+    said = {"title": figure.get_label(), "alt": figure.alt}
+    assert metadata == {"image/png": said, "image/svg+xml": said}
     (tmp_path / "x.png").write_bytes(data["image/png"])
     pixels = imread(tmp_path / "x.png")
     assert pixels.shape[:2] == tuple(int(n) for n in figure.bbox.size[::-1])

@@ -130,7 +130,8 @@ def test_a_figure_is_a_picture_with_words_and_leaves_its_table_alone(name, tmp_p
     figure.set_dpi(40)
     data, metadata = figure._repr_mimebundle_()
     function = getattr(figures, name)
-    assert metadata == {"image/png": {"alt": function.__doc__}}
+    said = {"title": function.__doc__, "alt": figure.alt}
+    assert metadata == {"image/png": said, "image/svg+xml": said}
     assert function.__doc__.endswith(".")
     (tmp_path / "x.png").write_bytes(data["image/png"])
     assert imread(tmp_path / "x.png")[..., :3].std() > 0.01  # something is on it
@@ -152,7 +153,7 @@ def test_one_kernel_has_one_colour_in_all_legends_and_two_have_two_in_each():
         ("phase", KERNELS, True),
         ("rates", KERNELS, True),
         ("guards", KERNELS, False),
-        ("scalar", (), True),
+        ("scalar", ("a run, from its start to its end",), True),
         ("query_only", KERNELS, False),
         ("curvature", PAIR, False),
         ("variation", PAIR, False),
@@ -199,7 +200,7 @@ def test_losses_of_both_subsets_are_drawn_and_the_solved_curve_where_w_v_is_alon
     for ax, subset in ((left, "W_V"), (middle, "all")):
         assert_curves(ax, by_kernel(KERNELS, STEPS, lambda k, x, s=subset: level(k, s, x)))
         assert ax.get_yscale() == "log"
-        assert ax.get_xlabel() == "step"
+        assert ax.get_xlabel() == "training step"
     solved = {tuple(map(tuple, points)) for points in dashed(left)}
     expected = {tuple((s, level(kernel, "W_V", s) / 2) for s in STEPS) for kernel in KERNELS}
     assert sorted(solved) == [pytest.approx(np.array(points)) for points in sorted(expected)]
@@ -380,4 +381,4 @@ def test_classification_has_medians_of_accuracy_loss_and_row_sums_in_a_column_a_
         assert accuracy.get_ylim()[0] < 0.5 < 1 < accuracy.get_ylim()[1]
         assert accuracy.yaxis.get_major_formatter()(0.75) == "75%"
         assert loss.get_ylim()[0] == guard.get_ylim()[0] == 0
-        assert guard.get_xlabel() == "step"
+        assert guard.get_xlabel() == "training step"
