@@ -1,7 +1,7 @@
 """The series of a panel, read back off its artists: lines, clouds of points and bars."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ class Series(NamedTuple):
     part: str = ""  # what it is about, in a panel of several things beside each other
     how: str = ""  # a value that is alone is to be understood
     remark: str = ""
+    middle: str = ""  # half-way, which is told where others have the same ends
 
 
 class View(NamedTuple):
@@ -60,7 +61,16 @@ def series(ax: Axes, its: View) -> list[Series]:
     named = [each for each in lines if each.name]
     points = [*_points(_cloud_points(ax, its), its), *_points(_bar_points(ax), its)]
     measured = points or [each for each in named if not each.name.startswith("theor")]
-    return [*points, *(named if measured else lines)]
+    return [*points, *_with_middles(named if measured else lines, its)]
+
+
+def _with_middles(lines: Sequence[Series], its: View) -> list[Series]:
+    """What two lines with the same ends differ in lies between these."""
+    ends = [tuple(said(its.value, value) for value in line.values) for line in lines]
+    return [
+        line._replace(remark=line.remark or line.middle) if ends.count(its_ends) > 1 else line
+        for line, its_ends in zip(lines, ends, strict=True)
+    ]
 
 
 # Lines.
@@ -106,13 +116,28 @@ def _free(line: Line2D, name: str, points: np.ndarray, its: View) -> Iterator[Se
         yield from _points({name: [*points]}, its)
         return
     x, y = points[np.argsort(points[:, 0], kind="stable")].T
-    inside = [text for at, text in ticks(its.along).items() if x[0] < at < x[-1]]
-    part = inside[0] if len(inside) == 1 and worded(its.along) else ""
+    part = _below(x, its.along)
     if np.ptp(y) == 0:
         yield Series(name, (y[0],), part, "" if line.is_dashed() else "stays at")
+    elif line.is_dashed():
+        yield Series(name, (y[0], y[-1]), part)
     else:
-        way = "" if line.is_dashed() else _way(x, y, its)
-        yield Series(name, (y[0], y[-1]), part, remark=way)
+        yield Series(name, (y[0], y[-1]), part, remark=_way(x, y, its), middle=_half(x, y, its))
+
+
+def _half(x: np.ndarray, y: np.ndarray, its: View) -> str:
+    half = len(x) // 2
+    told = len(x) > 2 and not worded(its.along)
+    return f"{said(its.value, y[half])} at {said(its.along, x[half])}" if told else ""
+
+
+def _below(x: np.ndarray, along: Axis) -> str:
+    """The word below the middle of a line, if it has no other; not a place where it has a point."""
+    words = [(at, text) for at, text in ticks(along).items() if x[0] <= at <= x[-1]]
+    if len(words) != 1 or not worded(along):
+        return ""
+    ((at, text),) = words
+    return text if x[0] < at < x[-1] else ""
 
 
 def _way(x: np.ndarray, y: np.ndarray, its: View) -> str:

@@ -35,10 +35,22 @@ def _length(*sentences: str) -> int:
 
 def _shortened(told: Sequence[str], room: int) -> list[str]:
     """As many of the sentences as there is room for, at least one, and how many more there are."""
+    if told and len(told[0]) > room:
+        return [*_cut(told[0], room), *_more(len(told) - 1)]
     kept = len(told)
     while kept > 1 and _length("", *told[:kept], *_more(len(told) - kept)) > room:
         kept -= 1
     return [*told[:kept], *_more(len(told) - kept)]
+
+
+def _cut(sentence: str, room: int) -> list[str]:
+    """As many of the parts of one sentence as there is room for, at least one."""
+    parts = sentence.removesuffix(".").split("; ")
+    kept = len(parts)
+    while kept > 1 and len("; ".join(parts[:kept])) + len("; 10 more.") > room:
+        kept -= 1
+    missing = len(parts) - kept
+    return ["; ".join([*parts[:kept], *([f"{missing} more"] if missing else [])]) + "."]
 
 
 def _more(missing: int) -> list[str]:

@@ -128,6 +128,34 @@ def test_predictions_are_told_by_what_they_are_about_and_where_they_stand(panel)
     )
 
 
+def test_lines_of_the_same_ends_are_told_by_their_middles(panel):
+    figure, ax = panel
+    for colour, middle in (("red", 1.0), ("blue", 3.0), ("green", 2.0)):
+        ax.plot([0, 5, 10], [0.0, middle, 4.0 + (colour == "green")], color=colour, label=colour)
+    legend(figure, ax)
+    assert told(figure) == (
+        "Loss against step, 0 to 10: red from 0 to 4 (1 at 5), blue from 0 to 4 (3 at 5),"
+        " green from 0 to 5."
+    )
+
+
+def test_a_word_below_a_point_is_the_place_of_that_point_not_the_name_of_the_line(panel):
+    figure, ax = panel
+    ax.plot([0.4, 0.7, 1], [1.0, 2.0, 4.0], "-o", color="red", label="one")
+    ax.set_xticks([0.4, 0.7, 1], ["0.4\nl = 40", "0.7\nl = 23", "1\nl = 16"])
+    legend(figure, ax)
+    assert told(figure) == "Loss: one from 1 to 4."
+
+
+def test_parts_for_which_there_is_no_room_are_counted(panel):
+    figure, ax = panel
+    ax.bar([f"a thing that has a long name {k}" for k in range(30)], np.arange(30.0), label="mass")
+    text = told(figure)
+    assert LIMIT - 60 < len(text) <= LIMIT
+    assert text.startswith("Loss: a thing that has a long name 0: mass 0; a thing")
+    assert text.endswith(f"; {30 - text.count('mass')} more.")
+
+
 def test_what_is_missing_is_not_told(panel):
     figure, ax = panel
     ax.plot([0, 1, 2], [np.nan, 4, 2], "o", color="red", label="one")
