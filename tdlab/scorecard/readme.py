@@ -1,16 +1,19 @@
 """The scorecard as Markdown with figures, for a repository."""
 
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tdlab.claims.verdicts import in_symbols
 from tdlab.files import whole_or_absent
 from tdlab.report.record import marks
 from tdlab.results import provenance
 from tdlab.scorecard.card import Scorecard
+from tdlab.scorecard.overview import overview
 from tdlab.scorecard.page import decisive, picture
 from tdlab.studies.regimes import NEARER, OURS
 
@@ -20,6 +23,7 @@ SHOWN = (
     *("cot.training", "cot.inference", "cot.icl_needs_condition_1", "kernels.bad_basin"),
 )
 FOLDER = "figures"  # beside the file
+OVERVIEW = "scorecard.png"  # all of it, for the first page of a repository
 
 
 def write(path: Path, found: Scorecard, seconds: float) -> None:
@@ -31,9 +35,20 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
     for claim, figure in shown.items():
         with whole_or_absent(folder / f"{claim}.png") as file:
             figure.savefig(file, format="png", dpi=160)
+    if len(found.verdicts):
+        with whole_or_absent(folder / OVERVIEW) as file:
+            file.write(_in_few_colours(overview(found.verdicts)))
     text = "\n".join([*_head(found, seconds), *_figures(shown), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
         file.write((text + "\n").encode())
+
+
+def _in_few_colours(figure: Figure) -> bytes:
+    """A picture of lines and words, at a third of its size: a repository keeps every one."""
+    drawn, small = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(32).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def _head(found: Scorecard, seconds: float) -> Iterator[str]:

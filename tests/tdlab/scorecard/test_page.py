@@ -131,6 +131,7 @@ def test_the_readme_has_the_table_its_provenance_and_figures(written):
     assert "- **icl.one**: Here 400 steps. at most 0.1 (ours)." in text
     images = re.findall(r'src="([^"]*)"', text)
     assert images == ["figures/icl.one.png"]
+    assert (written / "figures" / "scorecard.png").read_bytes().startswith(b"\x89PNG")
     assert all((written / image).is_file() for image in images)
 
 
