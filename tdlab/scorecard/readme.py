@@ -47,7 +47,8 @@ def _in_few_colours(figure: Figure) -> bytes:
     """A picture of lines and words, at a third of its size: a repository keeps every one."""
     drawn, small = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(32).save(small, format="png", optimize=True)
+    few = Image.open(drawn).convert("RGB").quantize(64, Image.Quantize.FASTOCTREE)
+    few.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
