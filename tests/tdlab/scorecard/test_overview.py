@@ -93,3 +93,12 @@ def test_no_number_has_no_dot():
     assert not [line for line in ax.lines if line.get_marker() == "o"]
     (ax,) = overview(pd.DataFrame(rows)).axes
     assert len([line for line in ax.lines if line.get_marker() == "o"]) == 1
+
+
+def test_what_a_terminal_spells_out_stands_in_symbols_and_a_dollar_begins_no_formula():
+    rows = FOUND.verdicts.assign(statement="T = Theta(eps^-1)", prediction="$1 or $2")
+    (ax,) = overview(rows).axes
+    assert "T = Θ(ε⁻¹)" in texts(ax)
+    literal = [text for text in ax.texts if text.get_text() == "$1 or $2"]
+    assert literal
+    assert not any(text.get_parse_math() for text in literal)
