@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -17,6 +16,7 @@ from tdlab.figures.words import alt
 from tdlab.mathml import mathml
 from tdlab.report.record import marks
 from tdlab.scorecard.card import Scorecard, runs_of
+from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
 
 _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
@@ -129,7 +129,7 @@ def _drawn(found: Scorecard, claim: str) -> str:
 
 def _bar(row: Any) -> str:
     """An interval beside the values that would agree, which are shaded."""
-    place = _Scale([row["from"], row["to"], row.low, row.high, row.value])
+    place = of_finding(row, _WIDTH, _EDGE)
     left, right = place(row["from"]), place(row["to"])
     low, high = place(row.low), place(row.high)
     dot = "" if math.isnan(row.value) else f'<circle cx="{place(row.value):.1f}" cy="10" r="3.5"/>'
@@ -140,22 +140,6 @@ def _bar(row: Any) -> str:
         f'<rect x="{left:.1f}" y="1" width="{max(right - left, 1.5):.1f}" height="18"/>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="10" y2="10"/>{dot}</svg>'
     )
-
-
-class _Scale:
-    """Where numbers stand on the line of a finding; infinite ones at its ends."""
-
-    def __init__(self, numbers: Sequence[float]) -> None:
-        finite = [float(number) for number in numbers if math.isfinite(number)]
-        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-        margin = 0.2 * (high - low) or 0.2 * abs(low) or 1.0
-        self._low, self._span = low - margin, high - low + 2 * margin
-
-    def __call__(self, number: float) -> float:
-        if math.isinf(number):
-            return 0.0 if number < 0 else float(_WIDTH)
-        inside = (number - self._low) / self._span * (_WIDTH - 2 * _EDGE)
-        return float(np.clip(_EDGE + inside, 0, _WIDTH))
 
 
 def _nearer(rows: pd.DataFrame) -> str:

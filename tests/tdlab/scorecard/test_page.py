@@ -141,6 +141,7 @@ def test_the_readme_has_the_table_its_provenance_and_figures(written):
     images = re.findall(r'src="([^"]*)"', text)
     assert images == ["figures/icl.one.png"]
     assert unescape(*re.findall(r'alt="([^"]*)"', text)) == WORDS
+    assert (written / "figures" / "scorecard.png").read_bytes().startswith(b"\x89PNG")
     assert all((written / image).is_file() for image in images)
 
 
