@@ -19,6 +19,7 @@ COMMANDS = [
 # The README trains for minutes' worth of insight, a test only as far as the lines run.
 SHORTER = {
     "steps=200)": "steps=8)",
+    "walk.at(200)": "walk.at(8)",
     '"steps": 400': '"steps": 8',
     'setting("quick", seeds=4, ': 'setting("quick", seeds=2, steps=8, ',
 }

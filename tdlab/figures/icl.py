@@ -242,6 +242,12 @@ def learners(table: pd.DataFrame) -> Figure:
             ax.set(xlabel="examples in the prompt", ylabel="zero-one error")
             ax.set_title(rf"$\alpha' = {alpha:g}$, $\kappa'_{{max}} = {kappa:g}$")
             ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    # Afterwards: on a shared log axis means of the next panel would be those of logs.
+    lengths = sorted(table.length.unique())
+    for ax in axes.flat:
+        ax.set(xscale="log")
+        ax.set_xticks(lengths, [f"{at:g}" for at in lengths])
+        ax.minorticks_off()
     legend(figure, axes[0][0], theory="theory: Bayes-optimal")
     return figure
 

@@ -117,13 +117,13 @@ def scalar(table: pd.DataFrame) -> Figure:
             runs.index, heights, runs["end"], runs["loss"], strict=True
         ):
             ax.annotate("", (min(end, curve.q.max()), loss), (q, height), arrowprops=_ARROW)
-        name = "a run, from its start to its end"
+        name = "start of a run (arrow: to its end)"
         ax.plot(runs.index, heights, "o", color="0.4", markersize=4, label=name)
         for barrier in select(rows, "theory", quantity="barrier").value:
             ax.axvline(barrier, **THEORY)
         for plateau in select(rows, "theory", quantity="plateau").value:
             ax.axhline(plateau, **THEORY)
-        ax.set(xlabel="query q", ylabel=f"loss, {problem}" if column == 0 else "")
+        ax.set(xlabel="query q", ylabel=f"loss,\n{problem}" if column == 0 else "")
         ax.set(title=kernel if row == 0 else "")
     legend(figure, axes[0][0], theory="theory: barrier, and the plateau beyond it")
     return figure

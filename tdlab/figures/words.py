@@ -34,23 +34,30 @@ def _length(*sentences: str) -> int:
 
 
 def _shortened(told: Sequence[str], room: int) -> list[str]:
-    """As many of the sentences as there is room for, at least one, and how many more there are."""
-    if told and len(told[0]) > room:
-        return [*_cut(told[0], room), *_more(len(told) - 1)]
-    kept = len(told)
-    while kept > 1 and _length("", *told[:kept], *_more(len(told) - kept)) > room:
-        kept -= 1
-    return [*told[:kept], *_more(len(told) - kept)]
+    """As much of the sentences as there is room for, and how many panels more there are."""
+    if _length("", *told) <= room:
+        return [*told]
+    kept: list[str] = []
+    for sentence in told:
+        left = room - _length("", *kept, "", *_more(len(told) - len(kept)))
+        shorter = _cut(sentence, left, least=0 if kept else 1)
+        kept += [shorter] if shorter else []
+        if shorter != sentence:
+            break
+    return [*kept, *_more(len(told) - len(kept))]
 
 
-def _cut(sentence: str, room: int) -> list[str]:
-    """As many of the parts of one sentence as there is room for, at least one."""
+def _cut(sentence: str, room: int, least: int) -> str:
+    """As many parts of a sentence as there is room for, if not the whole, and how many more."""
     parts = sentence.removesuffix(".").split("; ")
-    kept = len(parts)
-    while kept > 1 and len("; ".join(parts[:kept])) + len("; 10 more.") > room:
+    if len(sentence) <= room or len(parts) == least:
+        return sentence
+    kept = len(parts) - 1
+    while kept > least and len("; ".join(parts[:kept])) + len("; 10 more.") > room:
         kept -= 1
-    missing = len(parts) - kept
-    return ["; ".join([*parts[:kept], *([f"{missing} more"] if missing else [])]) + "."]
+    if kept == 0:
+        return ""
+    return "; ".join([*parts[:kept], f"{len(parts) - kept} more."])
 
 
 def _more(missing: int) -> list[str]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tdlab.figures import cot as figures
 from tdlab.figures.style import COLOURS, THEORY
 from tests.tdlab.figures.artists import Points, bands, is_theory, legend, near, words
-from tests.tdlab.figures.planted import BAND, MEAN, level
+from tests.tdlab.figures.planted import BAND, MEAN, level, measured, table
 from tests.tdlab.figures.tables.cot import (
     BOTH,
     CHAIN,
@@ -220,7 +220,7 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
         times = [(x, 800 * level(varied, x)) for x in values]
         for regime, more in REGIMES.items():
             assert lines(ax)[regime] == near([(x, more * time) for x, time in times])
-        assert words(ax.texts) == [f"{exponent:g}" for exponent in exponents]
+        assert words(ax.texts) == [f"{exponent:g}".replace("-", "−") for exponent in exponents]
         laws = [
             [(x, more * 100 * level(varied) * (x / values[0]) ** exponent) for x in values]
             for more in (1.7, 1.0)
@@ -235,6 +235,15 @@ def test_rates_are_medians_on_log_axes_beside_both_exponents():
         assert ax.get_xticks().tolist() == list(values)
         assert words(ax.get_xticklabels()) == [f"{x:g}" for x in values]
         assert not any(words(ax.get_xticklabels(minor=True)))
+
+
+def test_points_that_lie_too_close_have_no_number_on_the_axis():
+    points = (0.005, 0.01, 0.015, 0.03, 0.05, 0.1)
+    rows = [
+        measured("time", 100 / x, limit=1e6, varied="loss", at=x, regime="ours") for x in points
+    ]
+    ax = figures.rates(pd.concat([rates(), table(*rows)])).axes[-1]
+    assert words(ax.get_xticklabels()) == ["0.005", "0.01", "0.03", "0.05", "0.1"]
 
 
 def test_all_times_that_were_measured_are_in_sight_between_round_numbers():

@@ -148,7 +148,7 @@ def test_one_kernel_has_one_colour_in_all_legends_and_two_have_two_in_each():
         ("phase", KERNELS, True),
         ("rates", KERNELS, True),
         ("guards", KERNELS, False),
-        ("scalar", ("a run, from its start to its end",), True),
+        ("scalar", ("start of a run (arrow: to its end)",), True),
         ("query_only", KERNELS, False),
         ("curvature", PAIR, False),
         ("variation", PAIR, False),

@@ -151,8 +151,20 @@ def test_parts_for_which_there_is_no_room_are_counted(panel):
     figure, ax = panel
     ax.bar([f"a thing that has a long name {k}" for k in range(30)], np.arange(30.0), label="mass")
     text = told(figure)
-    assert LIMIT - 60 < len(text) <= LIMIT
+    assert LIMIT - 80 < len(text) <= LIMIT
     assert text.startswith("Loss: a thing that has a long name 0: mass 0; a thing")
+    assert text.endswith(f"; {30 - text.count('mass')} more.")
+
+
+def test_of_the_last_panel_as_much_is_told_as_there_is_room_for():
+    figure = many(5, 1)
+    ax = figure.axes[-1]
+    ax.clear()
+    ax.bar([f"a thing that has a long name {k}" for k in range(30)], np.arange(30.0), label="mass")
+    text = told(figure)
+    assert LIMIT - 90 < len(text) <= LIMIT
+    assert "Case 3: quantity 3: ours from 3 % to 6 %" in text
+    assert "long name 0: mass 0; a thing" in text
     assert text.endswith(f"; {30 - text.count('mass')} more.")
 
 
