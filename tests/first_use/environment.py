@@ -41,5 +41,8 @@ def home(folder: Path) -> Path:
     found = run("python", "-c", "import tdlab; print(tdlab.__file__)", folder=folder, store=folder)
     package = Path(found.strip()).parent
     of_clone = package.is_relative_to(ROOT) and not package.is_relative_to(BIN.parent)
-    assert of_clone is not INSTALLED, f"{BIN} runs {package}: `make test` in {ROOT} installs it"
+    assert of_clone is not INSTALLED, (
+        f"{BIN / 'python'} imports {package}, but what is tried is "
+        + ("an installed wheel" if INSTALLED else f"{ROOT}: `make test` there has an environment")
+    )
     return package
