@@ -11,8 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = "TDLAB_BIN" in os.environ  # from a wheel, and no clone
-BIN = Path(os.environ["TDLAB_BIN"] if INSTALLED else sys.executable).absolute()
-BIN = BIN if INSTALLED else BIN.parent
+BIN = Path(os.environ.get("TDLAB_BIN", Path(sys.executable).parent)).absolute()
 
 
 def run(program: str, *arguments: str, folder: Path, store: Path) -> str:
