@@ -174,7 +174,7 @@ def test_below_its_title_a_page_says_how_it_was_made(soup):
 def test_a_page_without_a_title_says_so_at_its_top(tmp_path):
     notebook = new_notebook(cells=[new_markdown_cell("## Smaller")])
     page = BeautifulSoup(html.page(notebook, {"commit": "x"}, tmp_path), "html.parser")
-    assert [each.name for each in page.main.find_all(["dl", "h2"])] == ["dl", "h2"]
+    assert [each.name for each in page.find_all(["dl", "h2"])] == ["dl", "h2"]
 
 
 def test_what_cannot_be_embedded_is_named_by_its_address_where_it_has_no_words(tmp_path):
