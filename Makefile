@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: help report paper pages verify scorecard test slow stress bench lint format clean
+.PHONY: help report paper pages verify scorecard test slow wheel stress bench lint format clean
 
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
@@ -13,6 +13,7 @@ help:
 	@echo "make scorecard the same at preset paper, written into reports/README.md with its figures"
 	@echo "make test     the test suite"
 	@echo "make slow     the tests that the suite leaves out because they take long"
+	@echo "make wheel    build the package, install it into an empty environment, and do there what a newcomer does first"
 	@echo "make stress   sweeps that are killed again and again, disks that are full, and what a store of 10,000 runs costs"
 	@echo "make bench    training, inference and landscapes against plain loops and JAX, as ratios"
 	@echo "make lint     ruff and mypy"
@@ -39,6 +40,15 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -m slow
+
+# What is installed is the wheel that was built from the sdist, so that both are tried.
+wheel: $(INSTALLED)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[wheel]'
+	@rm -rf dist
+	@$(BIN)/python -m build -q --outdir dist .
+	@empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && $(PYTHON) -m venv "$$empty" && \
+	  "$$empty/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt dist/tdlab-*.whl && \
+	  TDLAB_BIN="$$empty/bin" $(BIN)/python -m pytest tests/first_use tests/test_readme.py
 
 stress: $(INSTALLED)
 	@$(BIN)/python tests/stress/kills.py

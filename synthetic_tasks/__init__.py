@@ -10,7 +10,9 @@ from synthetic_tasks.pathfinder import Pathfinder
 from synthetic_tasks.pool import FullBatch
 from synthetic_tasks.regression import KeysAndValues, TokenRegression
 from synthetic_tasks.task import Batch, Task, sample
+from synthetic_tasks.threefry import fold, normals, stream, uniforms
 from synthetic_tasks.transitions import Transitions
+from synthetic_tasks.value import Varying, value
 
 __all__ = [
     "Batch",
@@ -26,5 +28,11 @@ __all__ = [
     "Task",
     "TokenRegression",
     "Transitions",
+    "Varying",
+    "fold",
+    "normals",
     "sample",
+    "stream",
+    "uniforms",
+    "value",
 ]

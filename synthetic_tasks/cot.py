@@ -56,6 +56,11 @@ class Latent(NamedTuple):
         """Which of the columns before the query have its pattern."""
         return self.pattern[..., :-1] == self.pattern[..., -1:]
 
+    @property
+    def relevant(self) -> Bool[Tensor, "*b c"]:
+        """Which of the columns before the query show what is asked for: its step of its pattern."""
+        return self.same_step & self.same_pattern
+
 
 @value
 class Reasoning:

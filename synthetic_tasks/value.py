@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
+from html import escape
 from numbers import Integral, Real
 from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -20,11 +21,13 @@ Varying = Annotated[T, "varying"]
 def value(cls: type[T]) -> type[T]:
     """A frozen keyword-only dataclass; what is numpy or a list becomes plain numbers and tuples.
 
+    It prints as the shortest call that makes it, and shows itself in a notebook as a table.
+
     Returns:
         The dataclass, whose construction raises ``TypeError`` for an unknown field and names the
         nearest known one.
     """
-    made: Any = dataclass(frozen=True, kw_only=True)(cls)
+    made: Any = dataclass(frozen=True, kw_only=True, repr=False)(cls)
     known = [field.name for field in fields(made)]
     plain_init = made.__init__
 
@@ -36,7 +39,22 @@ def value(cls: type[T]) -> type[T]:
         plain_init(self, **{name: _plain(item) for name, item in given.items()})
 
     made.__init__ = init
+    made.__repr__ = _call
+    if not hasattr(cls, "_repr_html_"):
+        made._repr_html_ = as_html
     return made
+
+
+def as_html(item: Any) -> str:
+    """A value as a notebook shows it: every field, and bold what is not its default."""
+    about = escape((type(item).__doc__ or "").strip().split("\n")[0])
+    rows = []
+    for field in fields(item):
+        text = escape(repr(getattr(item, field.name)))
+        text = text if _has_default(field, item) else f"<strong>{text}</strong>"
+        rows.append(f'<tr><th scope="row">{field.name}</th><td>{text}</td></tr>')
+    name = f"<strong>{type(item).__name__}</strong>"
+    return f"<p>{name}: {about}</p><table>{''.join(rows)}</table>"
 
 
 def meant(name: str, known: list[str]) -> str:
@@ -132,6 +150,17 @@ def require_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
     """Raises one line unless ``choice`` is one of ``choices``."""
     if choice not in choices:
         raise ValueError(f"{name} is {choice!r}, but must be one of {', '.join(choices)}")
+
+
+def _call(self: Any) -> str:
+    given = [field.name for field in fields(self) if not _has_default(field, self)]
+    parts = (f"{name}={getattr(self, name)!r}" for name in given)
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _has_default(field: Any, item: Any) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return default is not MISSING and bool(default == getattr(item, field.name))
 
 
 @cache

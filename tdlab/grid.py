@@ -13,10 +13,11 @@ from itertools import product
 from typing import Any
 
 from synthetic_tasks.value import meant
+from tdlab.listed import Runs
 from tdlab.run import Run
 
 
-def grid(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> list[Run]:
+def grid(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> Runs:
     """Each run with every combination of the values of these fields, the last one fastest.
 
     Returns:
@@ -26,10 +27,10 @@ def grid(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> list[Run]:
         ValueError: for a field that there is not, or a value that it refuses.
     """
     points = [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
-    return [_with(run, point) for run in runs for point in points]
+    return Runs(_with(run, point) for run in runs for point in points)
 
 
-def zipped(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> list[Run]:
+def zipped(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> Runs:
     """Each run with the first values of all of these fields, with the second ones, and so on.
 
     Returns:
@@ -42,13 +43,13 @@ def zipped(runs: Iterable[Run], axes: Mapping[str, Sequence[Any]]) -> list[Run]:
     if len(set(lengths.values())) > 1:
         raise ValueError(f"fields that go together need as many values each, but have {lengths}")
     points = [dict(zip(axes, point, strict=True)) for point in zip(*axes.values(), strict=True)]
-    return [_with(run, point) for run in runs for point in points]
+    return Runs(_with(run, point) for run in runs for point in points)
 
 
-def with_seeds(runs: Iterable[Run], seeds: Iterable[int]) -> list[Run]:
+def with_seeds(runs: Iterable[Run], seeds: Iterable[int]) -> Runs:
     """Each run with every one of these seeds, as the runs before it; each result once."""
     kinds = dict.fromkeys(_seeded(run, 0) for run in runs)
-    return list(dict.fromkeys(_seeded(run, seed) for seed in seeds for run in kinds))
+    return Runs(dict.fromkeys(_seeded(run, seed) for seed in seeds for run in kinds))
 
 
 def _seeded(run: Run, seed: int) -> Run:

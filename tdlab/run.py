@@ -10,7 +10,7 @@ import torch
 
 from synthetic_tasks import Task
 from synthetic_tasks.task import require_balance
-from synthetic_tasks.value import canonical, program, require_choice, require_count, value
+from synthetic_tasks.value import as_html, canonical, program, require_choice, require_count, value
 from tdlab.losses import LOSSES
 from tdlab.models import Model
 from tdlab.optimisers import SGD, Optimiser
@@ -99,6 +99,9 @@ class Run:
         if {*names, *dict(self.frozen)} >= set(self._trained):
             raise ValueError(f"{list(names)} are frozen of {list(self.moving)}: some must, not all")
         return replace(self, frozen=(*self.frozen, *((name, step) for name in names)))
+
+    def _repr_html_(self) -> str:
+        return f"<p>run <code>{self.id}</code></p>{as_html(self)}"
 
     @property
     def torch_dtype(self) -> torch.dtype:

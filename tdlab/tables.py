@@ -46,3 +46,18 @@ def losses(runs: Sequence[Run], store: Store | None = None) -> pd.DataFrame:
     table["quantity"], table["source"] = "loss", "measured"
     others = [name for name in table if name not in COLUMNS]
     return table.reindex(columns=[*COLUMNS, *others]).astype(COLUMNS)
+
+
+def contents(table: pd.DataFrame) -> pd.DataFrame:
+    """What a tidy table holds: a row for each quantity and source.
+
+    Returns:
+        Columns ``rows``, ``missing``, ``least``, ``median`` and ``most`` of the values, and for
+        every axis of the table how many different places it has there.
+    """
+    axes = [name for name in table if name not in {"quantity", "source", "value"}]
+    groups = table.groupby(["quantity", "source"], sort=False, observed=True)
+    value = groups.value
+    found = {"rows": groups.size(), "missing": groups.size() - value.count()}
+    found |= {"least": value.min(), "median": value.median(), "most": value.max()}
+    return pd.DataFrame(found).join(groups[axes].nunique())

@@ -63,7 +63,7 @@ class Standing(NamedTuple):
         return Ending(run.steps, "finished") if there else Ending(self.taken, UNFINISHED)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trained:
     """What is kept of one run: snapshots, the last at its end, every loss, and how it ended."""
 
@@ -78,6 +78,17 @@ class Trained:
     moment: dict[str, Tensor] = field(default_factory=dict, repr=False)
     path: str = "eager"
     device: str = "cpu"
+
+    def __repr__(self) -> str:
+        how = f"{self.ending.reason} at step {self.ending.step}"
+        return f"<{self.run!r}, {how}, {len(self.steps)} snapshots>"
+
+    def _repr_html_(self) -> str:
+        loss = self.loss[: self.ending.losses]
+        went = f"; loss from {loss[0]:.4g} to {loss[-1]:.4g}" if len(loss) else ""
+        kept = f"{len(self.steps)} snapshots of {', '.join(self.params)}"
+        how = f"{self.ending.reason} at step {self.ending.step}"
+        return f"<p>{how}{went}; {kept}</p>{self.run._repr_html_()}"
 
     @property
     def finished(self) -> bool:

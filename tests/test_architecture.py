@@ -24,11 +24,13 @@ Rule = Callable[[Path], Iterator[str]]
 # `notebook` (a file of notebooks/). A new module is a new line here, so that growth is a decision.
 IMPORTS = {
     "synthetic_tasks": "",
-    "tdlab": "machine",  # its __init__: `tdlab --help` answers before anything heavy is loaded
+    # Its __init__: `tdlab --help` answers before anything heavy is loaded.
+    "tdlab": "machine exploration",
     "machine": "",
     "theory": "",
     "files": "",
     "results": "files",
+    "mathml": "",
     "progress": "",
     "losses": "synthetic_tasks",
     "statistics": "synthetic_tasks",
@@ -40,22 +42,24 @@ IMPORTS = {
     "train": "synthetic_tasks machine models losses optimisers schedule run trajectory progress",
     "records": "files results run",
     "store": "files results run trajectory records",
+    "listed": "run trajectory records",
     "executors": "machine",
-    "sweep": "synthetic_tasks machine models schedule run trajectory train records store executors"
-    " progress",
+    "sweep": "synthetic_tasks machine models schedule run trajectory listed train records store"
+    " executors progress",
     "tables": "results run records store",
     "probes": "synthetic_tasks losses",
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run trajectory"
     " train sweep probes baselines statistics results",
-    "claims": "synthetic_tasks studies theory statistics results files",
+    "claims": "synthetic_tasks studies theory statistics results files mathml",
     "figures": "results statistics",
-    "explore": "results figures sweep run probes",
-    "scorecard": "synthetic_tasks studies claims figures results files run records report",
-    "notebook": "synthetic_tasks studies claims figures scorecard results sweep probes",
-    "grid": "synthetic_tasks run",
+    "exploration": "synthetic_tasks models run trajectory listed sweep probes studies results"
+    " figures",
+    "scorecard": "synthetic_tasks studies claims figures results files run records report mathml",
+    "notebook": "exploration synthetic_tasks studies claims figures scorecard results sweep probes",
+    "grid": "synthetic_tasks run listed",
     "runs": "records store",
-    "report": "results records",
+    "report": "results records mathml",
     "bench": "synthetic_tasks machine models optimisers schedule run train store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
     " report scorecard bench grid runs records executors tables",
@@ -112,6 +116,8 @@ def part_of_name(name: str) -> str | None:
             return "synthetic_tasks"
         case ["tdlab"]:
             return "tdlab"
+        case ["tdlab", "explore"]:  # which the package hands on
+            return "exploration"
         case ["tdlab", word, *_]:
             return "tdlab" if word.startswith("__") else word
         case _:

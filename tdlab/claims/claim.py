@@ -7,10 +7,12 @@ where the whole interval satisfies it, ``disagrees`` where none of it does, else
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tdlab.mathml import mathml
 from tdlab.statistics import Interval, PowerLaw
 from tdlab.studies.regimes import NEARER, OURS
 
@@ -29,8 +31,11 @@ class Finding(NamedTuple):
     note: str = ""  # what else to know of the measurement
     regime: str = OURS
 
+    def __repr__(self) -> str:
+        return f"<{self.verdict}: {self.part}: {self.measured}, predicted {self.prediction}>"
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Claim:
     """One claim of one paper.
 
@@ -48,6 +53,18 @@ class Claim:
     page: str  # the notebook that shows it
     needs: tuple[str, ...]
     judge: Callable[..., list[Finding]]
+
+    def __repr__(self) -> str:
+        return f"<claim {self.id}: {self.statement}>"
+
+    def _repr_html_(self) -> str:
+        facts = {"source": self.source, "rule": self.rule, "shown on the page": self.page}
+        rows = "".join(
+            f'<tr><th scope="row">{name}</th><td>{escape(fact)}</td></tr>'
+            for name, fact in facts.items()
+        )
+        said = f"<p><strong>{self.id}</strong>: {escape(self.statement)}</p>"
+        return f"{said}{mathml(self.equation, block=True)}<table>{rows}</table>"
 
     def findings(self, measurements: Any) -> list[Finding]:
         """The findings on the tables of ``measurements``, which measures what is missing."""

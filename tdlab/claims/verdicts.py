@@ -18,6 +18,7 @@ _SYMBOLS = {
     r"\bkappa\b": "κ",
     r"\bdelta\b": "δ",
     r"\bOmega\b": "Ω",
+    r"\bTheta\b": "Θ",
     r"\btau\b": "τ",
     r"\btau_o\b": "τₒ",
     r"\brho\b": "ρ",

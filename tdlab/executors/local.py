@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from threading import Lock, Thread
 from typing import Any
 
@@ -28,7 +30,8 @@ class Local(Fleet):
     def submit(
         self, function: Callable[..., Any], /, *given: Any, **settings: Any
     ) -> "Future[Any]":
-        """As :meth:`concurrent.futures.Executor.submit`."""
+        """As :meth:`concurrent.futures.Executor.submit`; ``ValueError`` for what must stay here."""
+        _require_importable(given)
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, spawn, _prepare, (self.id,))
@@ -53,6 +56,19 @@ class Local(Fleet):
         """As :meth:`concurrent.futures.Executor.shutdown`."""
         if self._pool is not None:
             self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _require_importable(given: Sequence[Any]) -> None:
+    """Raises one line for values of classes that were defined in a session, such as a notebook's.
+
+    A process of its own imports what it is sent, and where there is no file it would die of that.
+    """
+    typed = getattr(sys.modules["__main__"], "__file__", None) is None
+    if typed and b"__main__" in bytes(ForkingPickler.dumps(given)):
+        raise ValueError(
+            "a task or a model was defined in this session, where processes cannot import it from; "
+            "put it into a module, or train in threads"
+        )
 
 
 def _prepare(fleet: str) -> None:

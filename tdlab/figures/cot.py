@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from tdlab.figures.style import (
     COLOURS,
@@ -57,7 +57,7 @@ def phases(dynamics: pd.DataFrame) -> Figure:
         ylabel="attention mass", ylim=(-0.02, 1.05), title=rf"prompts at $\alpha = {alphas[0]:g}$"
     )
     loss = select(dynamics, quantity="loss")
-    prompts = [f"prompts at alpha = {alpha:g}" for alpha in loss.alpha]
+    prompts = [rf"prompts at $\alpha = {alpha:g}$" for alpha in loss.alpha]
     shades = dict(zip(sorted(set(prompts)), sns.color_palette("crest", len(alphas)), strict=True))
     curves(right, loss.assign(prompts=prompts), "step", "prompts", palette=shades)
     right.legend(frameon=False, fontsize="small")
@@ -108,13 +108,13 @@ def rates(table: pd.DataFrame) -> Figure:
         for (regime, exponent), law in select(rows, "theory").groupby(["regime", "exponent"]):
             ax.plot(law["at"], law.value, **(THEORY | {"color": COLOURS[str(regime)]}))
             if regime == REGIMES[0]:
-                ax.annotate(f"{exponent:g}", (law["at"].iloc[-1], law.value.iloc[-1]))
+                _named(ax, f"{exponent:g}".replace("-", "−"), law)
     # Afterwards: on a shared log axis the quantiles of the next panel would be those of logs.
     for ax, (varied, label) in zip(axes[0], _RATES.items(), strict=True):
-        x = sorted(select(table, varied=varied)["at"].unique())
+        x = _apart(sorted(select(table, varied=varied)["at"].unique()))
         ax.set(xscale="log", yscale="log", xlabel=label, ylabel="training steps T")
         ax.set_xticks(x, [f"{at:g}" for at in x])
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
     measured = select(table).value
     low, high = measured.min() / 2, measured.max() * 2.5
     ticks = [at for at in (10, 20, 50, 100, 200, 500, 1000, 2000) if low < at < high]
@@ -203,6 +203,22 @@ def shift(table: pd.DataFrame) -> Figure:
                 ax.plot(predicted["at"], predicted.value, **THEORY)
     legend(figure, panels[0][0], theory=r"theory: $\to 0$ with enough context")
     return figure
+
+
+def _named(ax: Axes, exponent: str, law: pd.DataFrame) -> None:
+    """The exponent of a law to the right of its end."""
+    end = (law["at"].iloc[-1], law.value.iloc[-1])
+    ax.annotate(exponent, end, (4, 0), textcoords="offset points", va="center")
+
+
+def _apart(points: Sequence[float]) -> list[float]:
+    """Those of the points, in order, whose numbers have room beside each other on a log axis."""
+    least = (points[-1] / points[0]) ** 0.16
+    kept: list[float] = []
+    for at in points:
+        if not kept or at >= least * kept[-1]:
+            kept.append(at)
+    return kept
 
 
 def _training_steps(axes: Sequence[Axes], table: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter
 
 from tdlab.figures.style import (
     COLOURS,
@@ -14,6 +14,7 @@ from tdlab.figures.style import (
     grid,
     legend,
     means,
+    plain,
     select,
 )
 
@@ -83,10 +84,10 @@ def step_sizes(table: pd.DataFrame) -> Figure:
         ax.plot(x, [smallest * (at / x[0]) ** exponent for at in x], color="0.6", linewidth=1)
         ax.annotate(f"C = {exponent:g}", (x[-1], smallest * (x[-1] / x[0]) ** exponent))
     ax.set(xscale="log", yscale="log", xlabel=r"step size $\eta$ at fixed $\eta T$")
-    ax.set(ylabel="1 - c after training")
+    ax.set(ylabel="1 − c after training")
     ax.minorticks_off()
     ax.set_xticks(x, [f"{at:g}" for at in x])
-    ax.yaxis.set_major_formatter(ScalarFormatter())
+    plain(ax.yaxis)
     ax.set_title(
         r"theory: $1 - c \leq \eta^C$ with some C > 0; grey: such slopes", fontsize="medium"
     )
@@ -161,7 +162,7 @@ def out_of_domain(shift: pd.DataFrame) -> Figure:
         ax.axvline(predicted.coefficient_sum.min(), color="0.7", linewidth=1, zorder=0)
         ax.set(xlabel=r"coefficient sum $S_1$ of the mixed patterns", ylabel=_LABELS[quantity])
     axes[1].yaxis.set_major_formatter(PercentFormatter(1))
-    legend(figure, axes[0], theory=r"theory: $O(\epsilon)$ for $S_1 \geq 1$")
+    legend(figure, axes[0], theory=r"theory: $O(\epsilon)$ for $S_1 \geq 1$", columns=4)
     return figure
 
 
@@ -241,6 +242,12 @@ def learners(table: pd.DataFrame) -> Figure:
             ax.set(xlabel="examples in the prompt", ylabel="zero-one error")
             ax.set_title(rf"$\alpha' = {alpha:g}$, $\kappa'_{{max}} = {kappa:g}$")
             ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    # Afterwards: on a shared log axis means of the next panel would be those of logs.
+    lengths = sorted(table.length.unique())
+    for ax in axes.flat:
+        ax.set(xscale="log")
+        ax.set_xticks(lengths, [f"{at:g}" for at in lengths])
+        ax.minorticks_off()
     legend(figure, axes[0][0], theory="theory: Bayes-optimal")
     return figure
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from tdlab.figures.style import (
     COLOURS,
@@ -14,6 +14,7 @@ from tdlab.figures.style import (
     drawing,
     grid,
     legend,
+    plain,
     select,
 )
 
@@ -92,8 +93,7 @@ def batches(table: pd.DataFrame) -> Figure:
     start = rows[(rows["at"] == x[0]) & (rows.regime == REGIMES[0])].value.median()
     ax.plot(x, [start * (at / x[0]) ** -0.5 for at in x], **THEORY)
     _log_log(ax, rows["at"], "batch B", "hinge risk on unseen tasks")
-    ax.yaxis.set_major_formatter(ScalarFormatter())
-    ax.yaxis.set_minor_formatter(ScalarFormatter())
+    plain(ax.yaxis)
     legend(figure, ax, theory=r"theory: $B^{-1/2}$ is enough")
     return figure
 

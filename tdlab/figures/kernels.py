@@ -17,7 +17,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from tdlab.figures.style import COLOURS, THEORY, curves, drawing, grid, legend, means, select
+from tdlab.figures.style import COLOURS, THEORY, curves, drawing, grid, legend, means, plain, select
 
 KERNELS = ("softmax", "gaussian", "normalized gaussian")
 _TRAINED = {"all": "all matrices trained", "W_V": "$W_V$ alone", "W_Q": "$W_Q$ alone"}
@@ -65,7 +65,7 @@ def rates(table: pd.DataFrame) -> Figure:
     loss = loss.assign(value=loss.value.clip(lower=_FLOOR))
     for ax, subset in ((left, "W_V"), (middle, "all")):
         curves(ax, select(loss, trained=subset), "step", "kernel", order=KERNELS)
-        ax.set(yscale="log", xlabel="step", title=_TRAINED[subset])
+        ax.set(yscale="log", xlabel="training step", title=_TRAINED[subset])
         ax.set(ylabel="loss / loss of predicting 0")
     predicted = select(loss, "theory", trained="W_V")
     for _, of_kernel in predicted.groupby("kernel"):
@@ -96,8 +96,8 @@ def guards(table: pd.DataFrame) -> Figure:
         rows = rows.assign(value=rows.value.clip(lower=1e-6))
         curves(ax, rows, "scale", "kernel", order=KERNELS, marker="o")
         ax.set(xscale="log", xlabel="scale of $W_Q$ and $W_K$", ylabel=label)
-        if quantity != "entropy":
-            ax.set(yscale="log")
+        ax.set(yscale="linear" if quantity == "entropy" else "log")
+        plain(ax.xaxis, *([] if quantity == "entropy" else [ax.yaxis]))
     legend(figure, axes[0])
     return figure
 
@@ -117,14 +117,15 @@ def scalar(table: pd.DataFrame) -> Figure:
             runs.index, heights, runs["end"], runs["loss"], strict=True
         ):
             ax.annotate("", (min(end, curve.q.max()), loss), (q, height), arrowprops=_ARROW)
-        ax.plot(runs.index, heights, "o", color="0.15", markersize=4)
+        name = "start of a run (arrow: to its end)"
+        ax.plot(runs.index, heights, "o", color="0.4", markersize=4, label=name)
         for barrier in select(rows, "theory", quantity="barrier").value:
             ax.axvline(barrier, **THEORY)
         for plateau in select(rows, "theory", quantity="plateau").value:
             ax.axhline(plateau, **THEORY)
-        ax.set(xlabel="query q", ylabel=f"loss, {problem}" if column == 0 else "")
+        ax.set(xlabel="query q", ylabel=f"loss,\n{problem}" if column == 0 else "")
         ax.set(title=kernel if row == 0 else "")
-    legend(figure, None, theory="theory: barrier, and the plateau beyond it")
+    legend(figure, axes[0][0], theory="theory: barrier, and the plateau beyond it")
     return figure
 
 
@@ -194,7 +195,8 @@ def curvature(table: pd.DataFrame) -> Figure:
         for ax in (left, right):
             ax.set_title(f"after stage one with {stage_one}")
     for ax in axes.flat:
-        _written_out(ax)
+        ax.set_yscale("log")
+        plain(ax.yaxis)
     legend(figure, axes[0][0])
     return figure
 
@@ -211,7 +213,8 @@ def variation(table: pd.DataFrame) -> Figure:
         ax.set(ylabel=r"$\| g - g' \|\, /\, \| \theta - \theta' \|$")
         ax.set_title(f"after stage one with {stage_one}")
     for ax in axes:
-        _written_out(ax)
+        ax.set_yscale("log")
+        plain(ax.yaxis)
     legend(figure, axes[0])
     return figure
 
@@ -231,17 +234,9 @@ def classification(table: pd.DataFrame) -> Figure:
         curves(loss, rows[rows.quantity == "loss"], "step", "kernel", order=KERNELS[:2])
         loss.set(ylabel="held-out loss", ylim=(0, None))
         curves(guard, rows[rows.quantity == "row sum"], "step", "kernel", order=KERNELS[:2])
-        guard.set(ylabel="mean row sum of S", ylim=(0, None), xlabel="step")
+        guard.set(ylabel="mean row sum of S", ylim=(0, None), xlabel="training step")
     legend(figure, axes[0][0], theory="guessing")
     return figure
-
-
-def _written_out(ax: Axes) -> None:
-    """A logarithmic axis of few decades, its ticks as plain numbers."""
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _plain_log(ax: Axes, values: pd.Series) -> None:

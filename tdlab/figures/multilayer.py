@@ -151,6 +151,7 @@ def variants(table: pd.DataFrame) -> Figure:
     return figure
 
 
+_HUES = [PALETTE[k] for k in (0, 1, 2, 9, 3, 7)]  # neighbours are told apart by anyone
 _BY_ALL = {"unseen by all tasks": "the 6 tasks that no set has"}
 _ORDERS = ["smallest first", "random", "largest first"]
 
@@ -167,7 +168,7 @@ def _named(rows: pd.DataFrame) -> pd.Series:
 
 def _palette(rows: pd.DataFrame) -> dict[str, object]:
     count = int(rows["head"].max())
-    return {f"head {head}": PALETTE[(head - 1) % len(PALETTE)] for head in range(1, count + 1)}
+    return {f"head {head + 1}": _HUES[head % len(_HUES)] for head in range(count)}
 
 
 def _ticks(ax: Axes, before: pd.Series, names: list[str]) -> None:

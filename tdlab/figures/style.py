@@ -6,7 +6,8 @@ the same thing has the same colour everywhere.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from io import BytesIO
 from typing import Any
@@ -14,13 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from tdlab.figures.words import alt
 from tdlab.statistics import mean_interval
 
 PALETTE = sns.color_palette("colorblind")
+_MARKERS = "osD^vP"  # for who cannot tell colours apart: a dash says that it is theory
 REGIMES = ["ours", "nearer the theorem"]  # in which a law is measured
 THEORY: dict[str, Any] = {"color": "0.15", "linestyle": (0, (5, 3)), "linewidth": 1.6}
 
@@ -37,18 +43,18 @@ COLOURS = {
     "W_K": PALETTE[1],
     "opposite pairs": PALETTE[0],
     "drawn, was no task": PALETTE[9],
-    "drawn, was a task": PALETTE[1],
+    "drawn, was a task": PALETTE[2],
     "neighbours": PALETTE[3],
     "transformer": PALETTE[3],
     "1-NN": PALETTE[0],
     "3-NN": PALETTE[9],
-    "linear SVM": PALETTE[2],
-    "Gaussian SVM": PALETTE[4],
-    "logistic regression": PALETTE[1],
+    "linear SVM": PALETTE[5],
+    "Gaussian SVM": PALETTE[7],
+    "logistic regression": (0.35, 0.35, 0.35),
     "same step, same pattern": PALETTE[2],
     "same step, other pattern": PALETTE[1],
-    "other step, same pattern": PALETTE[4],
-    "other step, other pattern": PALETTE[7],
+    "other step, same pattern": PALETTE[0],
+    "other step, other pattern": PALETTE[9],
     "W trained": PALETTE[0],
     "W and W_V trained": PALETTE[1],
     "W_Q and W_K trained": PALETTE[2],
@@ -58,7 +64,7 @@ COLOURS = {
     "softmax": PALETTE[1],
     "gaussian": PALETTE[0],
     "normalized gaussian": PALETTE[9],
-    "the 6 tasks that no set has": PALETTE[4],
+    "the 6 tasks that no set has": PALETTE[2],
     "in context": PALETTE[0],
     "ours": PALETTE[0],
     "nearer the theorem": PALETTE[1],
@@ -83,10 +89,34 @@ def at_least(table: pd.DataFrame) -> pd.DataFrame:
 class Drawing(Figure):
     """A figure that shows itself in a notebook, whatever the backend, and can be read aloud."""
 
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
-        file = BytesIO()
-        self.savefig(file, format="png")
-        return {"image/png": file.getvalue()}, {"image/png": {"alt": str(self.get_label())}}
+    @property
+    def alt(self) -> str:
+        """What it shows, in sentences that give its numbers."""
+        return alt(self)
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+        said = {"title": str(self.get_label()), "alt": self.alt}
+        bundle = {"image/png": png(self), "image/svg+xml": svg(self).decode()}
+        return bundle, dict.fromkeys(bundle, said)
+
+
+def png(figure: Figure, dpi: float | None = None) -> bytes:
+    """The figure as a PNG, which is the same whenever it is drawn."""
+    return _saved(figure, "png", dpi=dpi or figure.dpi)
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG, which is the same whenever it is drawn."""
+    # Letters as paths look the same where our fonts are not installed.
+    said = {"Date": None, "Creator": None, "Title": str(figure.get_label())}
+    with rc_context({"svg.hashsalt": "tdlab", "svg.fonttype": "path"}):
+        return _saved(figure, "svg", metadata=said)
+
+
+def _saved(figure: Figure, kind: str, **look: Any) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format=kind, **look)
+    return file.getvalue()
 
 
 def drawing(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[pd.DataFrame], Figure]:
@@ -105,10 +135,22 @@ def grid(
     rows: int, columns: int, *, width: float = 9.0, height: float | None = None, **shared: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes, (row, column)."""
-    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+    with _look():
         figure = Drawing(figsize=(width, height or 3.1 * rows), layout="constrained", dpi=110)
         axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat:
+        sns.despine(ax=ax)
+    return figure, axes
+
+
+def mosaic(
+    rows: Sequence[Sequence[str]], *, width: float = 11.0, height: float
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure and its axes by their names, each as large as its name takes room in ``rows``."""
+    with _look():
+        figure = Drawing(figsize=(width, height), layout="constrained", dpi=110)
+        axes = figure.subplot_mosaic([list(row) for row in rows])
+    for ax in axes.values():
         sns.despine(ax=ax)
     return figure, axes
 
@@ -134,8 +176,9 @@ def curves(
 
 def means(ax: Axes, rows: pd.DataFrame, x: str, hue: str, order: Sequence[str]) -> None:
     """The mean over seeds and its 95 % interval: for means of few prompts a seed."""
-    look = {"errorbar": student, "err_style": "bars", "marker": "o"}
-    _lines(ax, rows, x, hue, order, COLOURS, **look)
+    look = {"errorbar": student, "err_style": "bars"}
+    look |= {"style": hue, "style_order": order, "markers": [*_MARKERS[: len(order)]]}
+    _lines(ax, rows, x, hue, order, COLOURS, dashes=False, **look)
 
 
 def student(values: pd.Series) -> tuple[float, float]:
@@ -153,6 +196,25 @@ def legend(figure: Figure, ax: Axes | None, *, theory: str | None = None, column
         handles, labels = [*handles, Line2D([], [], **THEORY)], [*labels, theory]
     columns = len(labels) if len(labels) <= columns else min(columns, 4)
     figure.legend(handles, labels, loc="outside upper center", frameon=False, ncols=columns)
+
+
+def plain(*axes: Axis) -> None:
+    """Ticks of logarithmic axes at 1, 2 and 5 times powers of ten, as plain numbers.
+
+    An axis of many decades keeps its powers.
+    """
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        if high < low * 1e4:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
+            axis.set_minor_locator(NullLocator())
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+        yield
 
 
 def _lines(

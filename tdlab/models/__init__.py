@@ -9,6 +9,7 @@ from tdlab.models.activations import (
     SiLU,
     SquaredReLU,
 )
+from tdlab.models.clamp import clamped
 from tdlab.models.kernel_layer import KernelLayer
 from tdlab.models.kernels import KERNELS
 from tdlab.models.model import LinearInTokens, Model, Params, over_members, over_prompts, stacked
@@ -38,6 +39,7 @@ __all__ = [
     "SiLU",
     "SquaredReLU",
     "Transformer",
+    "clamped",
     "over_members",
     "over_prompts",
     "stacked",

@@ -88,7 +88,12 @@ def _rows_of_figures(made: Mapping[str, Mapping[str, Any]], out: Path) -> list[d
     """For each figure of the notebook its heading there, and how it looks on the pages with it."""
     figures = [
         [
-            {**each, "page": name, "src": html.embedded(out / name / each["file"])}
+            {
+                **each,
+                "page": name,
+                "title": each.get("title", each["alt"]),  # older records have none
+                "src": html.embedded(out / name / each["file"]),
+            }
             for each in its["figures"]
         ]
         for name, its in made.items()

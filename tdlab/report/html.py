@@ -16,12 +16,13 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from tdlab.report.mathml import mathml
+from tdlab.mathml import mathml
 from tdlab.report.record import claims, decisive, facts, given, marks, pictured, settings
 from tdlab.report.sealing import seal
 
 _templates = Path(__file__).parent / "templates"
-_suffixes = {"image/png": ".png", "image/svg+xml": ".svg", "image/jpeg": ".jpg"}
+# In this order they are preferred: an SVG is as sharp on any screen and on paper.
+_suffixes = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
 
 # The first of these that an output offers is shown: a figure before its description.
 _priority = [*_suffixes, "text/html", "text/latex", "text/markdown", "text/plain"]
@@ -99,9 +100,9 @@ def bare(markdown: str) -> str:
 class Picture(NamedTuple):
     """A picture among the outputs of a notebook."""
 
-    suffix: str  # of a file name
-    content: bytes
+    files: Mapping[str, bytes]  # what it is in each kind of file, by suffix; first the page's own
     alt: str  # what it shows, in words
+    title: str  # what it is of, in short
 
 
 def pictures(notebook: NotebookNode) -> list[Picture]:
@@ -109,10 +110,10 @@ def pictures(notebook: NotebookNode) -> list[Picture]:
     found = []
     for cell in _described(notebook).cells:
         for output in cell.get("outputs", ()):
-            if kind := _picture(output):
-                data = output.data[kind]
-                content = data.encode() if kind == "image/svg+xml" else b64decode(data)
-                found.append(Picture(_suffixes[kind], content, output.metadata["alt"]))
+            if _picture(output):
+                kinds = (kind for kind in _suffixes if kind in output.data)
+                files = {_suffixes[kind]: _bytes(kind, output.data[kind]) for kind in kinds}
+                found.append(Picture(files, output.metadata["alt"], output.metadata["title"]))
     return found
 
 
@@ -124,6 +125,10 @@ def headings(notebook: NotebookNode) -> list[str]:
         shown = sum(bool(_picture(output)) for output in cell.get("outputs", ()))
         found += [heading] * shown
     return found
+
+
+def _bytes(kind: str, data: str) -> bytes:
+    return data.encode() if kind == "image/svg+xml" else b64decode(data)
 
 
 def embedded(picture: Path) -> str:
@@ -208,8 +213,9 @@ def _described(notebook: NotebookNode) -> NotebookNode:
         cell.outputs = _joined(cell.get("outputs", ()))
         for output in cell.outputs:
             if kind := _picture(output):
-                own = output.metadata.get(kind, {}).get("alt") or output.metadata.get("alt")
-                output.metadata["alt"] = own or f"Figure: {bare(heading)}"
+                said = {**output.metadata, **output.metadata.get(kind, {})}
+                output.metadata["alt"] = said.get("alt") or f"Figure: {bare(heading)}"
+                output.metadata["title"] = said.get("title") or output.metadata["alt"]
             elif output.get("data") and not set(_priority).intersection(output.data):
                 output.data["text/plain"] = f"[not shown: {', '.join(output.data)}]"
     return described

@@ -133,9 +133,11 @@ def _illustrate(made: dict[str, Any], executed: NotebookNode, folder: Path) -> N
     """Store the pictures beside the notebook; list them, the tables and the verdicts."""
     made["figures"] = []
     for number, picture in enumerate(html.pictures(executed), start=1):
-        name = f"figure-{number}{picture.suffix}"
-        made["figures"].append({"file": name, "alt": picture.alt})
-        (folder / name).write_bytes(picture.content)
+        names = [f"figure-{number}{suffix}" for suffix in picture.files]
+        said = {"title": picture.title, "alt": picture.alt}
+        made["figures"].append({"file": names[0], "files": names, **said})
+        for name, content in zip(names, picture.files.values(), strict=True):
+            (folder / name).write_bytes(content)
     for figure, heading in zip(made["figures"], html.headings(executed), strict=True):
         figure["heading"] = heading
     made["thumbnails"] = [figure["file"] for figure in made["figures"][:2]]

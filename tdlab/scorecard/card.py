@@ -206,7 +206,7 @@ def _judge(card: Card, claims: Sequence[Claim], told: Told) -> None:
     for claim in claims:
         try:
             findings = claim.findings(card.measurements)
-        except ArithmeticError as error:
+        except (ArithmeticError, ModuleNotFoundError) as error:  # an extra may not be installed
             card.failed[claim.id] = str(error)
             told.failure(claim, str(error))
             continue

@@ -4,18 +4,19 @@ import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from io import BytesIO
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.small import small
-from tdlab.report.mathml import mathml
+from tdlab.figures.style import svg
+from tdlab.figures.words import alt
+from tdlab.mathml import mathml
 from tdlab.report.record import marks
 from tdlab.scorecard.card import Scorecard, runs_of
+from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
 
 _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
@@ -40,6 +41,14 @@ def picture(found: Scorecard, claim: str) -> Figure:
     of_study = found.cards[study]
     names = next(each.tables for each, _ in of_study.judged if each.id == claim)
     return small(claim, {name: found.tables[f"{study}.{name}"] for name in names})
+
+
+def words(found: Scorecard, figure: Figure, claim: str) -> str:
+    """The verdict on a claim, the finding that decides it, and what its figure shows."""
+    rows = found.verdicts[found.verdicts.claim == claim]
+    first = decisive(rows[rows.regime == OURS])
+    finding = f"{first.quantity}, measured {first.measurement}, predicted {first.prediction}"
+    return f"{claim} {first.overall}: {in_symbols(finding)}. {alt(figure)}"
 
 
 def decisive(rows: pd.DataFrame) -> pd.Series:
@@ -114,15 +123,13 @@ def _missing(claim: str, why: str) -> str:
 
 def _drawn(found: Scorecard, claim: str) -> str:
     figure = picture(found, claim)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=160)
-    data, alt = b64encode(file.getvalue()).decode(), escape(str(figure.get_label()))
-    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+    data, said = b64encode(svg(figure)).decode(), escape(words(found, figure, claim))
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{said}">'
 
 
 def _bar(row: Any) -> str:
     """An interval beside the values that would agree, which are shaded."""
-    place = _Scale([row["from"], row["to"], row.low, row.high, row.value])
+    place = of_finding(row, _WIDTH, _EDGE)
     left, right = place(row["from"]), place(row["to"])
     low, high = place(row.low), place(row.high)
     dot = "" if math.isnan(row.value) else f'<circle cx="{place(row.value):.1f}" cy="10" r="3.5"/>'
@@ -133,22 +140,6 @@ def _bar(row: Any) -> str:
         f'<rect x="{left:.1f}" y="1" width="{max(right - left, 1.5):.1f}" height="18"/>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="10" y2="10"/>{dot}</svg>'
     )
-
-
-class _Scale:
-    """Where numbers stand on the line of a finding; infinite ones at its ends."""
-
-    def __init__(self, numbers: Sequence[float]) -> None:
-        finite = [float(number) for number in numbers if math.isfinite(number)]
-        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-        margin = 0.2 * (high - low) or 0.2 * abs(low) or 1.0
-        self._low, self._span = low - margin, high - low + 2 * margin
-
-    def __call__(self, number: float) -> float:
-        if math.isinf(number):
-            return 0.0 if number < 0 else float(_WIDTH)
-        inside = (number - self._low) / self._span * (_WIDTH - 2 * _EDGE)
-        return float(np.clip(_EDGE + inside, 0, _WIDTH))
 
 
 def _nearer(rows: pd.DataFrame) -> str:

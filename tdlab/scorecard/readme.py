@@ -1,17 +1,22 @@
 """The scorecard as Markdown with figures, for a repository."""
 
 from collections.abc import Iterator, Mapping
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tdlab.claims.verdicts import in_symbols
+from tdlab.figures.style import png
 from tdlab.files import whole_or_absent
 from tdlab.report.record import marks
 from tdlab.results import provenance
 from tdlab.scorecard.card import Scorecard
-from tdlab.scorecard.page import decisive, picture
+from tdlab.scorecard.overview import counted, overview
+from tdlab.scorecard.page import decisive, picture, words
 from tdlab.studies.regimes import NEARER, OURS
 
 # Of these the figures are shown, as far as they were measured.
@@ -20,6 +25,7 @@ SHOWN = (
     *("cot.training", "cot.inference", "cot.icl_needs_condition_1", "kernels.bad_basin"),
 )
 FOLDER = "figures"  # beside the file
+OVERVIEW = "scorecard.png"  # all of it, for the first page of a repository
 
 
 def write(path: Path, found: Scorecard, seconds: float) -> None:
@@ -30,10 +36,23 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
     shown = {claim: picture(found, claim) for claim in SHOWN if claim in measured}
     for claim, figure in shown.items():
         with whole_or_absent(folder / f"{claim}.png") as file:
-            figure.savefig(file, format="png", dpi=160)
-    text = "\n".join([*_head(found, seconds), *_figures(shown), *_table(found.verdicts)])
+            file.write(png(figure, dpi=160))
+    if len(found.verdicts):
+        with whole_or_absent(folder / OVERVIEW) as file:
+            file.write(_in_few_colours(overview(found.verdicts)))
+    said = {claim: words(found, figure, claim) for claim, figure in shown.items()}
+    text = "\n".join([*_head(found, seconds), *_figures(said), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
         file.write((text + "\n").encode())
+
+
+def _in_few_colours(figure: Figure) -> bytes:
+    """A picture of lines and words, at a third of its size: a repository keeps every one."""
+    drawn, small = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png")
+    few = Image.open(drawn).convert("RGB").quantize(64, Image.Quantize.FASTOCTREE)
+    few.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def _head(found: Scorecard, seconds: float) -> Iterator[str]:
@@ -41,8 +60,7 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
     seeds = ", ".join(f"{name} {card.setting.seeds}" for name, card in found.cards.items())
     changed = "".join(f", {name} = {value}" for name, value in found.changes.items())
     versions = ", ".join(f"{name} {origin[name]}" for name in ("python", "torch", "numpy"))
-    counts = found.verdicts.drop_duplicates("claim").overall.value_counts()
-    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in marks if verdict in counts)
+    total = ", ".join(f"{count} {verdict}" for verdict, count in counted(found.verdicts).items())
     yield "# The scorecard"
     yield ""
     yield f"What the papers predict beside what was measured: {total}."
@@ -57,10 +75,9 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
         yield ""
 
 
-def _figures(shown: Mapping[str, Figure]) -> Iterator[str]:
-    for claim, figure in shown.items():
-        alt = str(figure.get_label()).replace("|", "/")
-        yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{claim}: {alt}">'
+def _figures(said: Mapping[str, str]) -> Iterator[str]:
+    for claim, alt in said.items():
+        yield f'<img src="{FOLDER}/{claim}.png" width="380" alt="{escape(alt)}">'
     yield ""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tdlab.executors import Borrowed, Fleet, Unreachable, named
+from tdlab.listed import Results
 from tdlab.progress import Progress, bar
 from tdlab.records import Damaged, Unwritable
 from tdlab.run import Run
@@ -24,12 +25,11 @@ from tdlab.sweep.lacking import Lacking, in_order, lacking, paths, requested
 from tdlab.sweep.workers import InProcesses, InThreads, Workers
 from tdlab.train import Observe
 from tdlab.train.memory import budget
-from tdlab.trajectory import Trained
 
 _WAIT = 1.0  # seconds between two looks at runs that another process trains
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """What became of the runs that a sweep was asked for, each counted once."""
 
@@ -37,6 +37,9 @@ class Outcome:
     trained: list[Run] = field(default_factory=list)
     diverged: list[Run] = field(default_factory=list)  # some of those found or trained
     failed: dict[Run, str] = field(default_factory=dict)  # and why
+
+    def __repr__(self) -> str:
+        return f"<{report(self)}>"
 
 
 def trained(
@@ -49,7 +52,7 @@ def trained(
     device: str = "cpu",
     path: str = "auto",
     memory: int | None = None,
-) -> list[Trained]:
+) -> Results:
     """These runs, trained as far as the store lacks them.
 
     Runs of one program become ensembles that stay in the caches, or of many more members where
@@ -80,7 +83,7 @@ def trained(
     kind = partial(Job, observe=observe, observe_at=observe_at, device=device)
     _train(runs, store, executor, kind, path, memory, fail_fast=True)
     kept = {run.id: store.load(run) for run in runs}
-    return [kept[run.id].as_asked(run) for run in runs]
+    return Results(kept[run.id].as_asked(run) for run in runs)
 
 
 def train(

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import FrozenInstanceError, field, replace
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import pytest
 
 from synthetic_tasks.value import (
     Varying,
+    as_html,
     canonical,
     meant,
     program,
@@ -224,3 +226,42 @@ def test_a_choice_is_one_of_those_offered():
     require_choice("loss", "hinge", ("hinge", "logistic"))
     with pytest.raises(ValueError, match=r"^loss is 'hing', but must be one of hinge, logistic$"):
         require_choice("loss", "hing", ("hinge", "logistic"))
+
+
+@pytest.mark.parametrize(
+    ("item", "printed"),
+    [
+        (Inner(), "Inner()"),
+        (Outer(inner=Inner(size=3)), "Outer(inner=Inner(size=3))"),
+        (
+            Outer(inner=Inner(), pairs=((1, 2),), kind="a", rate=0.1),
+            "Outer(inner=Inner(), pairs=((1, 2),), kind='a')",
+        ),
+    ],
+)
+def test_a_value_prints_as_the_shortest_call_that_makes_it(item, printed):
+    assert repr(item) == printed
+    assert eval(printed) == item
+
+
+def test_a_notebook_shows_every_field_and_what_is_not_its_default_stands_out():
+    shown: Any = Outer(inner=Inner(), kind="<b>")
+    html = shown._repr_html_()
+    assert html == as_html(shown)
+    fields = re.findall(r'<th scope="row">(\w+)</th><td>(.*?)</td>', html)
+    assert dict(fields) == {
+        "inner": "<strong>Inner()</strong>",
+        "rate": "0.1",
+        "names": "()",
+        "pairs": "()",
+        "kind": "<strong>&#x27;&lt;b&gt;&#x27;</strong>",
+    }
+
+
+def test_a_value_may_show_itself_otherwise():
+    @value
+    class Own:
+        def _repr_html_(self) -> str:
+            return "own"
+
+    assert Own()._repr_html_() == "own"

@@ -349,3 +349,12 @@ def test_a_freezing_that_is_none_is_refused(frozen, words):
 def test_freezing_nothing_or_everything_or_never_is_refused(step, names, words):
     with pytest.raises(ValueError, match=words):
         DEFAULT.frozen_from(step, *names)
+
+
+def test_a_run_prints_as_what_was_asked_for_and_shows_its_id():
+    run = replace(DEFAULT, task=InContextClassification(alpha=0.6), steps=50)
+    assert repr(run) == ("Run(task=InContextClassification(alpha=0.6), model=OneLayer(), steps=50)")
+    html = run._repr_html_()
+    assert f"<code>{run.id}</code>" in html
+    assert "<strong>InContextClassification(alpha=0.6)</strong>" in html
+    assert '<th scope="row">loss</th><td>&#x27;hinge&#x27;</td>' in html

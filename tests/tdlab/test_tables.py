@@ -72,3 +72,26 @@ def test_the_table_is_read_as_it_was_written(store, tmp_path):
     for name in ("task.alpha", "optimiser"):
         assert again[name].tolist() == table[name].tolist()
     assert set(again["optimiser"]) == {"SGD", "Adam"}
+
+
+def test_contents_has_a_row_for_each_quantity_and_source():
+    axes = {"step": (0, 10), "head": ("a", "b", "c")}
+    values = np.array([[1.0, 2, 3], [4, np.nan, 9]])
+    mass = results.tidy("mass", values, "step head", source="measured", seed=1, **axes)
+    limit = results.tidy("mass", 0.5, "", source="theory", step=10)
+    found = tables.contents(pd.concat([mass, limit], ignore_index=True))
+    assert list(found.index) == [("mass", "measured"), ("mass", "theory")]
+    measured, theory = found.to_dict("records")
+    assert measured == {
+        "rows": 6,
+        "missing": 1,
+        "least": 1.0,
+        "median": 3.0,
+        "most": 9.0,
+        "run": 0,
+        "seed": 1,
+        "step": 2,
+        "head": 3,
+    }
+    assert theory["rows"] == 1
+    assert theory["median"] == 0.5

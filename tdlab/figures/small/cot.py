@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from tdlab.figures.small.laws import laws
-from tdlab.figures.small.panel import DASHED, Draw, Tables, key, lines, plain, quantiles
-from tdlab.figures.style import COLOURS, PALETTE, select
+from tdlab.figures.small.panel import DASHED, Draw, Tables, key, lines, quantiles
+from tdlab.figures.style import COLOURS, PALETTE, plain, select
 
 _LOOKS: list[dict[str, Any]] = [
     {"marker": marker, "color": colour} for marker, colour in zip("o^s", PALETTE[:3], strict=True)

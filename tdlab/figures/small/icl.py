@@ -14,10 +14,9 @@ from tdlab.figures.small.panel import (
     estimates,
     key,
     lines,
-    plain,
     quantiles,
 )
-from tdlab.figures.style import COLOURS, PALETTE, select
+from tdlab.figures.style import COLOURS, PALETTE, plain, select
 
 _PAIRS = {
     ("neighbours", "trained"): "neighbours",
@@ -110,7 +109,7 @@ def neurons(ax: Axes, tables: Tables) -> None:
     rows = select(tables["neurons"], quantity="angle")
     medians = rows.groupby(["seed", "step", "part"]).value.median().reset_index()
     medians = medians.assign(part=medians.part.map(targets))
-    palette = dict(zip(targets.values(), (PALETTE[5], PALETTE[2]), strict=True))
+    palette = dict(zip(targets.values(), (PALETTE[3], PALETTE[0]), strict=True))
     lines(ax, medians, "step", "part", order=[*targets.values()], palette=palette)
     ax.axhline(0, **DASHED)
     ax.set(xlabel="training step", ylabel="median angle (°)", yticks=(0, 30, 60, 90))

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from tdlab.figures.small.panel import DASHED, banded, plain, quantiles
-from tdlab.figures.style import COLOURS, select
+from tdlab.figures.small.panel import DASHED, banded, quantiles
+from tdlab.figures.style import COLOURS, plain, select
 
 REGIMES = {"ours": "our setting", "nearer the theorem": "nearer the theorem"}
 _GAP = 1.7  # between two laws, a factor on the logarithmic axis that they share

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tdlab.figures.style import THEORY, Drawing, curves, student
 
@@ -86,11 +84,3 @@ def estimates(
     sns.pointplot(rows, x=x, y=y, hue=hue, ax=ax, **own, **look)
     inner: Any = ax.get_legend()
     inner.remove()
-
-
-def plain(*axes: Axis) -> None:
-    """Ticks of logarithmic axes at 1, 2 and 5 times powers of ten, as plain numbers."""
-    for axis in axes:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
-        axis.set_minor_locator(NullLocator())

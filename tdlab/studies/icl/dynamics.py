@@ -53,7 +53,7 @@ def training_loss(results: Sequence[Trained]) -> pd.DataFrame:
     return tidy("loss", losses, "member step", source="measured", step=steps, **members(runs))
 
 
-def neurons(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
+def neurons(results: Sequence[Trained]) -> pd.DataFrame:
     """Angle (degrees) and norm of every neuron's feature part and label part, at every snapshot.
 
     The feature part is held against the mean IDR pattern, the label part against +q where a > 0 and
@@ -64,9 +64,9 @@ def neurons(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
     """
     runs = [result.run for result in results]
     steps, params = at_each_step(results)
-    mean_pattern, q = _directions(setting, results, params["a"].dtype)
+    mean_pattern, q = _directions(results, params["a"].dtype)
     sign = params["a"].sign()
-    feature, label = parts(rows(params["W_O"], params["W_V"]), setting.model.width)
+    feature, label = parts(rows(params["W_O"], params["W_V"]), mean_pattern.shape[-1])
     numbers = {
         ("angle", "feature"): angle(feature, mean_pattern[:, None, None]),
         ("angle", "label"): angle(label * sign[..., None], q[:, None, None]),
@@ -80,7 +80,7 @@ def neurons(setting: Setting, results: Sequence[Trained]) -> pd.DataFrame:
             "member step neuron",
             source="measured",
             step=steps,
-            neuron=range(setting.neurons),
+            neuron=range(sign.shape[-1]),
             part=part,
             **members(runs),
         ).assign(sign=sign.flatten().numpy())
@@ -109,10 +109,9 @@ def _predictions(setting: Setting, last: int) -> list[pd.DataFrame]:
     ]
 
 
-def _directions(
-    setting: Setting, results: Sequence[Trained], dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _directions(results: Sequence[Trained], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The mean IDR pattern and q of each member."""
-    worlds = [setting.task.world(stream(result.run.seed, "world")) for result in results]
+    runs = [result.run for result in results]
+    worlds = [run.task.world(stream(run.seed, "world")) for run in runs]
     mean = torch.stack([world.relevant.mean(0) for world in worlds])
     return mean.to(dtype), torch.stack([world.label for world in worlds]).to(dtype)

@@ -37,7 +37,7 @@ class Measurements(measurements.Measurements[Setting]):
     @cached_property
     def neurons(self) -> pd.DataFrame:
         """See ``tdlab.studies.icl.neurons``."""
-        return neurons(self.setting, self.results(self.setting.runs()))
+        return neurons(self.results(self.setting.runs()))
 
     @cached_property
     def coverage(self) -> pd.DataFrame:

@@ -1,11 +1,8 @@
 """What is measured on a prompt of either kind: where heads look, and how wrong the answer is."""
 
-from typing import Any
-
-from jaxtyping import Bool
 from torch import Tensor
 
-from synthetic_tasks import Batch, cot, icl
+from synthetic_tasks import Batch, icl
 from synthetic_tasks.task import World
 from tdlab.losses import hinge, squared, zero_one
 from tdlab.models import Params, Transformer, over_prompts
@@ -21,7 +18,7 @@ def of_model(model: Transformer) -> Measure:
         # Of the query, over the columns before it; heads come before prompts.
         looks = trace.attention[..., -1, :-1].movedim(0, -2)
         return {
-            "concentration": concentration(looks, relevant(batch.latent)),
+            "concentration": concentration(looks, batch.latent.relevant),
             **wrong(trace.output, world, batch),
         }
 
@@ -40,11 +37,3 @@ def wrong(output: Tensor, world: World, batch: Batch) -> dict[str, Tensor]:
         "loss": squared(output, batch.target),
         "error": (found != right).to(output.dtype),
     }
-
-
-def relevant(latent: Any) -> Bool[Tensor, "*b c"]:
-    """Columns that the mechanism attends to: of the query's pattern, and step if it has one."""
-    if isinstance(latent, icl.Latent):
-        return latent.relevant
-    assert isinstance(latent, cot.Latent)
-    return latent.same_step & latent.same_pattern

@@ -215,6 +215,18 @@ def test_each_regime_has_a_verdict_of_its_own():
     assert (overall([other]), nearer([ours])) == (U, None)  # nothing was found
 
 
+def test_a_claim_shows_its_equation_and_a_finding_its_verdict():
+    judged = replace(claim("x", list), equation=r"a \le b", statement="x < y", rule="r & s")
+    assert repr(judged) == "<claim x: x < y>"
+    html = judged._repr_html_()
+    assert "<math" in html
+    assert "\\" not in html
+    assert "x &lt; y" in html
+    assert "r &amp; s" in html
+    finding = Finding("part", "<= 1", Interval(0.5, 0.4, 0.6), A)
+    assert repr(finding) == f"<agrees: part: {Interval(0.5, 0.4, 0.6)}, predicted <= 1>"
+
+
 def law(bend, censored=0):
     return PowerLaw(EVERYWHERE, 1.0, bend, censored, 80)
 

@@ -9,11 +9,13 @@ import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
 
-from tdlab.executors.local import Local
+from tdlab.executors.local import Local, _require_importable
 from tdlab.records import ids
 from tdlab.store import Disk
 from tdlab.sweep import train, workers
@@ -68,6 +70,19 @@ def test_the_processes_of_anybodys_pool_will_do_and_those_that_died_are_not_repl
     assert (outcome.trained, outcome.failed) == ([RUN], {})
 
 
+def test_what_was_defined_in_a_session_is_refused_and_what_can_be_imported_is_not(monkeypatch):
+    session: Any = ModuleType("__main__")  # which has no file
+    monkeypatch.setitem(sys.modules, "__main__", session)
+    session.Own = type("Own", (), {"__module__": "__main__"})
+    with Local(1) as executor:
+        with pytest.raises(ValueError, match="was defined in this session"):
+            executor.submit(print, session.Own())
+        assert executor._pool is None
+    _require_importable([RUN])
+    session.__file__ = "script.py"  # which the process that needs it runs again
+    _require_importable([session.Own()])
+
+
 def command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
@@ -78,7 +93,7 @@ def command(process: psutil.Process) -> str:
 PROGRAM = """
 import sys
 from dataclasses import replace
-from tdlab.executors.local import Local
+from tdlab.executors.local import Local, _require_importable
 from tdlab.store import Disk
 from tdlab.sweep import train
 from tests.tdlab.runs import RUN

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
 from tdlab.figures import icl as figures
 from tdlab.figures.style import COLOURS
@@ -87,18 +86,6 @@ def test_a_figure_has_labelled_axes_a_sentence_and_leaves_its_table_alone(name):
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert sentence == getattr(figures, name).__doc__.split("\n")[0]
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_figure_shows_itself_as_a_picture_with_words_and_without_a_warning(name, tmp_path):
-    figure: Any = draw(name)
-    data, metadata = figure._repr_mimebundle_(include=None, exclude=None)
-    assert list(data) == ["image/png"]
-    assert metadata == {"image/png": {"alt": figure.get_label()}}
-    (tmp_path / "x.png").write_bytes(data["image/png"])
-    pixels = imread(tmp_path / "x.png")
-    assert pixels.shape[:2] == tuple(int(n) for n in figure.bbox.size[::-1])
-    assert pixels[..., :3].std() > 0.01  # something is on it
 
 
 def test_every_figure_of_the_study_is_tried_here():

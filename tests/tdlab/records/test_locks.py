@@ -15,6 +15,7 @@ from tdlab.records.locks import locked
 from tdlab.schedule import Every
 from tdlab.store import Disk
 from tdlab.sweep import job, sweep, train, trained, workers
+from tdlab.trajectory import Trained
 from tests.tdlab.runs import RUN, anew, assert_same
 
 HOLDER = """
@@ -90,7 +91,7 @@ def test_a_sweep_waits_for_what_another_process_trains_and_goes_on_when_that_die
     store = Disk(tmp_path)
     process, _ = holder(RUN.id)
     runs = [RUN, replace(RUN, seed=1)]
-    results = []
+    results: list[Trained] = []
     thread = threading.Thread(target=lambda: results.extend(trained(runs, store=store)))
     thread.start()
     while (there := store.standing(runs[1])) is None or there.taken < 10:

@@ -5,8 +5,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from tdlab.mathml import mathml, typeset
 from tdlab.report import html
-from tdlab.report.mathml import mathml, typeset
 
 PNG = b64encode(b"\x89PNG a picture").decode()
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="1"/></svg>'

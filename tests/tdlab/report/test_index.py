@@ -63,6 +63,17 @@ def test_a_front_page_counts_and_those_that_it_sums_up_do_not(tmp_path):
     assert "Claims tested so far: ✓ 1 agrees, ✗ 1 disagrees." in shown(tmp_path).text
 
 
+def test_a_card_has_a_link_to_each_file_of_each_figure(tmp_path):
+    put(tmp_path, "a_study", [])
+    path = tmp_path / "a_study" / "page.json"
+    old, new = {"file": "figure-1.png"}, {"files": ["figure-2.svg", "figure-2.png"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"figures": [old, new]}))
+    (entry,) = shown(tmp_path).select("dt:-soup-contains('figures') + dd")
+    assert entry.text == "1 (png), 2 (svg, png)"
+    links = [f"a_study/{name}" for name in ("figure-1.png", "figure-2.svg", "figure-2.png")]
+    assert [a["href"] for a in entry.find_all("a")] == links
+
+
 def test_the_first_regime_of_a_claim_is_the_one_that_counts():
     assert claims(ROWS) == {"one": "agrees", "two": "disagrees"}
     assert claims([*reversed(ROWS)]) == {"two": "disagrees", "one": "disagrees"}

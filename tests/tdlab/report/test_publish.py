@@ -28,6 +28,9 @@ pd.DataFrame({
 }).to_parquet(keep / "verdicts.parquet")
 (keep / "python.txt").write_text(sys.executable)
 display(Image(data=b"\\x89PNG a picture", format="png"))
+said = {"title": "Risk.", "alt": "Risk from 1 to 0."}
+both = {"image/png": "iVBORw0KGgo=", "image/svg+xml": "<svg/>"}
+display(both, raw=True, metadata=dict.fromkeys(both, said))
 print(os.getcwd() == str(Path("beside.txt").resolve().parent), Path("beside.txt").read_text())
 print("alpha is", alpha)
 """
@@ -85,9 +88,11 @@ def page(out):
 def test_a_page_holds_notebook_html_tables_figures_and_record(out, page):
     assert {path.name for path in page.iterdir()} == {
         "good-alpha=0.25.html", "good-alpha=0.25.ipynb", "page.json",
-        "figure-1.png", "verdicts.parquet", "python.txt",
+        "figure-1.png", "figure-2.png", "figure-2.svg", "verdicts.parquet", "python.txt",
     }  # fmt: skip
     assert (page / "figure-1.png").read_bytes() == b"\x89PNG a picture"
+    assert (page / "figure-2.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert (page / "figure-2.svg").read_bytes() == b"<svg/>"
     assert only_whole_pages(out)
 
 
@@ -107,11 +112,22 @@ def test_the_record_says_what_was_run(page):
     assert record["parameters"] == {"alpha": 0.25, "preset": "quick"}
     assert record["preset"] == "quick"
     assert record["study"] == "icl"
-    (figure,) = record["figures"]
-    assert figure == {"file": "figure-1.png", "alt": "Figure: About good", "heading": "About good"}
     assert set(record["versions"]) == {"tdlab", "python", "torch", "numpy"}
     assert [row["verdict"] for row in record["verdicts"]] == ["agrees", "inconclusive"]
     assert record["verdicts"][1]["prediction"] is None
+    one, two = record["figures"]
+    assert (one["file"], one["files"]) == ("figure-1.png", ["figure-1.png"])
+    assert (one["alt"], one["heading"]) == ("Figure: About good", "About good")
+    assert two["files"] == ["figure-2.svg", "figure-2.png"]
+    assert two["file"] == "figure-2.svg"
+    assert (two["title"], two["alt"]) == ("Risk.", "Risk from 1 to 0.")
+
+
+def test_a_page_shows_the_sharper_of_two_kinds_of_picture_with_all_its_words(page):
+    soup = BeautifulSoup((page / "good-alpha=0.25.html").read_text(), "html.parser")
+    _, image = soup.find_all("img")
+    assert str(image["src"]).startswith("data:image/svg+xml;base64,")
+    assert image["alt"] == "Risk from 1 to 0."
 
 
 def test_nothing_tells_of_the_machine_it_ran_on(page, folder):

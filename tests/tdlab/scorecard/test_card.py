@@ -57,7 +57,11 @@ def test_all_of_it_is_kept_beside_a_page(tmp_path, monkeypatch):
 def test_whoever_is_told_hears_of_each_claim_as_it_is_judged(monkeypatch):
     heard: list[tuple[Any, ...]] = []
     finding = Finding("part", "> 0", Interval(1.5, 1.0, 2.0), AGREES)
-    judges = [claim("icl.one", lambda _: [finding]), claim("icl.two", fails)]
+    judges = [
+        claim("icl.one", lambda _: [finding]),
+        claim("icl.two", fails),
+        claim("icl.three", lacks),
+    ]
     study = SimpleNamespace(
         setting=lambda preset, **_: SimpleNamespace(preset=preset, steps=3),
         Measurements=lambda setting, device: SimpleNamespace(setting=setting, device=device),
@@ -77,13 +81,18 @@ def test_whoever_is_told_hears_of_each_claim_as_it_is_judged(monkeypatch):
         ("start", "icl"),
         ("icl.one", [finding]),
         ("icl.two", "too few"),
+        ("icl.three", "pip install 'tdlab[digits]'"),
         ("end", "paper"),
     ]
-    assert found.failed == {"icl.two": "too few"}
+    assert found.failed == {"icl.two": "too few", "icl.three": "pip install 'tdlab[digits]'"}
 
 
 def fails(_):
     raise ArithmeticError("too few")
+
+
+def lacks(_):
+    raise ModuleNotFoundError("pip install 'tdlab[digits]'")
 
 
 @pytest.mark.parametrize("name", ["icl.nothing", "cot"])

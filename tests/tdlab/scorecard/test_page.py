@@ -2,6 +2,7 @@
 
 import math
 import re
+from html import unescape
 from pathlib import Path
 
 import matplotlib.figure
@@ -10,6 +11,11 @@ from bs4 import BeautifulSoup
 
 from tdlab.scorecard import page, readme
 from tests.tdlab.scorecard.cards import FINDINGS, FOUND, OTHER, RUNS
+
+WORDS = (
+    "icl.one agrees: risk ≤ ε, measured 0.02 [0.01, 0.03], predicted ≤ 0.1."
+    " What icl.one shows. Loss & more: from 0 to 2."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +27,9 @@ def pictures(monkeypatch):
         drawn[claim] = tables
         figure = matplotlib.figure.Figure(figsize=(1, 1))
         figure.set_label(f"What {claim} shows.")
+        ax = figure.subplots()
+        ax.plot([0, 1], [0, 2])
+        ax.set_ylabel("loss & more")
         return figure
 
     monkeypatch.setattr(page, "small", small)
@@ -53,8 +62,8 @@ def test_a_block_says_all_of_its_claim(soup, pictures):
     assert "Here 400 steps." in block.select_one(".regime").text
     assert "at most 0.1 (ours)" in block.text
     assert block.find("a", string="icl_dynamics")["href"] == "../icl_dynamics/icl_dynamics.html"
-    assert block.img["alt"] == "What icl.one shows."
-    assert block.img["src"].startswith("data:image/png;base64,")
+    assert block.img["alt"] == WORDS
+    assert block.img["src"].startswith("data:image/svg+xml;base64,")
     assert [*pictures["icl.one"]] == ["first", "second"]
     _, *rows = block.select(".evidence tr")
     assert [row.td["title"] for row in rows] == ["agrees", "disagrees"]
@@ -131,6 +140,8 @@ def test_the_readme_has_the_table_its_provenance_and_figures(written):
     assert "- **icl.one**: Here 400 steps. at most 0.1 (ours)." in text
     images = re.findall(r'src="([^"]*)"', text)
     assert images == ["figures/icl.one.png"]
+    assert unescape(*re.findall(r'alt="([^"]*)"', text)) == WORDS
+    assert (written / "figures" / "scorecard.png").read_bytes().startswith(b"\x89PNG")
     assert all((written / image).is_file() for image in images)
 
 

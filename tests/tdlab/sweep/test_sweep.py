@@ -11,7 +11,7 @@ from tdlab.models import KERNELS, KernelLayer, OneLayer
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At, Every
-from tdlab.sweep import groups, job, workers
+from tdlab.sweep import Outcome, groups, job, workers
 from tdlab.train import training
 from tdlab.trajectory import Diverged, Ending, at_each_step, final, finished
 from tests.tdlab.runs import (
@@ -341,3 +341,10 @@ def test_where_all_runs_diverged_nothing_is_left():
         results = anew([WILD, replace(WILD, seed=6)])
     with pytest.raises(Diverged, match=r"^all 2 runs diverged; a smaller learning rate may help$"):
         finished(results)
+
+
+def test_an_outcome_prints_what_became_of_the_runs():
+    outcome = Outcome(found=[RUN], trained=[RUN, RUN], failed={RUN: "no room"})
+    first, *rest = repr(outcome).splitlines()
+    assert first == "<1 were there, 2 were trained, 0 diverged, 1 failed"
+    assert RUN.id in "".join(rest)

@@ -74,7 +74,7 @@ def degrees_between(one, other):
 
 
 def test_neurons_has_angle_and_norm_of_both_parts_of_every_row(tiny):
-    table = neurons(TINY, tiny)
+    table = neurons(tiny)
     assert_tidy(table, "neuron", "sign", "part", key=["neuron", "part"])
     measured = where(table, source="measured")
     assert len(measured) == 2 * 2 * 2 * len(tiny[0].steps) * 48
@@ -98,7 +98,7 @@ def test_neurons_has_angle_and_norm_of_both_parts_of_every_row(tiny):
 
 
 def test_neurons_are_predicted_to_point_along_both_directions(tiny):
-    theory = where(neurons(TINY, tiny), source="theory")
+    theory = where(neurons(tiny), source="theory")
     assert theory[["quantity", "part", "step", "value"]].to_numpy().tolist() == [
         ["angle", "feature", 5, 0.0],
         ["angle", "label", 5, 0.0],

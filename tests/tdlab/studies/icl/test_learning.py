@@ -29,7 +29,7 @@ def test_a_trained_member_solves_unseen_tasks_by_attending_to_the_querys_pattern
 
 
 def test_large_neurons_of_a_trained_member_point_along_the_mean_pattern_and_the_label(learned):
-    table = where(neurons(LEARNED, learned), source="measured", step=250)
+    table = where(neurons(learned), source="measured", step=250)
     for seed in range(3):
         here = where(table, seed=seed)
         norms = where(here, quantity="norm", part="label").set_index("neuron")["value"]
