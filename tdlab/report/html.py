@@ -45,7 +45,14 @@ def page(notebook: NotebookNode, facts: Mapping[str, str], folder: Path) -> str:
     }
     resources = {"metadata": {"path": str(folder)}, "page": head}
     html, _ = exporter.from_notebook_node(_described(notebook), resources)
-    return seal(html)
+    return _title_first(seal(html))
+
+
+def _title_first(html: str) -> str:
+    """The page with its facts below its first heading of the first level, if it has one."""
+    head, facts, rest = re.split(r'(<dl class="facts">.*?</dl>)', html, maxsplit=1, flags=re.DOTALL)
+    title, end, text = rest.partition("</h1>")
+    return f"{head}{title}{end}{facts}{text}" if end else html
 
 
 def rendered(template: str, **values: object) -> str:

@@ -120,6 +120,7 @@ def _record(
         "study": page.study,
         "preset": page.parameters.get("preset"),
         "parameters": page.parameters,
+        "point": dict(page.point),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "commit": results.provenance()["commit"],

@@ -8,6 +8,7 @@ from tdlab.report.tables import legible
 
 _active = ("script", "link", "iframe", "object", "embed", "base", "form", "noscript")
 _loading = ("src", "srcset", "poster", "background", "action", "xlink:href")
+_no_alt = "No description has been provided for this image"  # nbconvert's words for none
 _elsewhere = re.compile(r"@import[^;]*;?|url\(\s*['\"]?(?!data:|#)[^)]*\)", re.IGNORECASE)
 
 
@@ -55,6 +56,7 @@ def _spell_out(link: Tag) -> None:
 
 
 def _leave_out(tag: Tag) -> None:
-    text = tag.get("alt") or tag.get("src") or tag.name
+    alt = "" if tag.get("alt") == _no_alt else tag.get("alt")
+    text = alt or tag.get("src") or tag.name
     tag.name, tag.attrs = "em", {}
     tag.string = f"[not embedded: {text}]"

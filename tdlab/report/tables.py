@@ -1,6 +1,10 @@
 """Tables that can be read by ear, and on a screen that is narrower than they are."""
 
+import re
+
 from bs4 import BeautifulSoup, Tag
+
+_number = re.compile(r"[-−+]?\d[\d.,]*(e[-+]?\d+)?\s?%?")
 
 
 def legible(soup: BeautifulSoup) -> None:
@@ -10,6 +14,7 @@ def legible(soup: BeautifulSoup) -> None:
     """
     for table in soup.find_all("table"):
         scopes = [(header, _scope(header)) for header in table.find_all("th")]
+        _measure(table)
         for header, scope in scopes:
             header["scope"] = scope
             if not header.get_text(strip=True):
@@ -18,6 +23,15 @@ def legible(soup: BeautifulSoup) -> None:
         table.wrap(_box(soup, "table"))
     for text in soup.select("pre:not(.highlight pre)"):
         text["tabindex"] = "0"
+
+
+def _measure(table: Tag) -> None:
+    """Notes how many columns there are, for paper, and which cells are numbers, never broken."""
+    columns = max((len(row.find_all(["th", "td"])) for row in table.find_all("tr")), default=0)
+    table["style"] = f"{table.get('style', '')};--columns: {columns}".removeprefix(";")
+    for cell in table.find_all("td"):
+        if _number.fullmatch(cell.get_text(strip=True)):
+            cell["class"] = " ".join([*filter(None, cell.get_attribute_list("class")), "number"])
 
 
 def _scope(header: Tag) -> str:

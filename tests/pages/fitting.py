@@ -16,7 +16,8 @@ _TOO_WIDE = """() => {
         const scrolls = overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1;
         return box.width > 0 && (box.right > room + 1 || box.left < -1 || scrolls);
     });
-    return wide.map(element => element.outerHTML.slice(0, 80));
+    return wide.filter(element => !wide.includes(element.parentElement))
+        .map(element => element.outerHTML.slice(0, 80));
 }"""
 _ON_SCREEN_ONLY = """() => [...document.querySelectorAll(
         "nav, form, input, select, button, details:not([open])")]

@@ -19,7 +19,8 @@ _FORMULAS = """() => [...document.querySelectorAll("math")].map(formula => {
 _HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
     .map(heading => [Number(heading.tagName[1]), heading.textContent])"""
 _UNNAMED = f"""() => [...document.images].map(image => image.alt)
-    .filter(alt => alt.trim().split(/\\s+/).length < {WORDS_OF_A_PICTURE})"""
+    .filter(alt => alt.trim().split(/\\s+/).length < {WORDS_OF_A_PICTURE}
+        || alt.startsWith("No description"))"""
 
 
 def unnamed(page: Page) -> Iterator[str]:

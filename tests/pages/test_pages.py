@@ -51,6 +51,13 @@ def test_a_page_needs_nothing_and_can_be_read_on_a_phone_in_the_dark_and_on_pape
     assert not found.faults, str(found)
 
 
+def test_a_card_says_which_point_of_a_grid_it_is(browser: Browser, folder: Path):
+    with opened(browser, folder / "index.html") as page:
+        titles = page.locator(".card h2").all_inner_texts()
+    assert titles[1].endswith("is shown, alpha = 0.2, beta = 1")
+    assert titles[4].endswith("is shown, over alpha and beta")
+
+
 def test_the_filter_narrows_by_study_and_by_parameter_and_back(browser: Browser, folder: Path):
     points = [f"icl_dynamics-alpha={at}" for at in ("0.2-beta=1", "0.2-beta=2", "0.4-beta=1")]
     joined = "icl_dynamics-over-alpha-beta"

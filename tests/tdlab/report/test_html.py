@@ -165,8 +165,23 @@ def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(soup):
     assert "tabindex" not in soup.select_one(".highlight pre").attrs  # code is broken into lines
 
 
-def test_the_head_says_how_the_page_was_made(soup):
-    assert "alpha = 0.4" in soup.find("dl", class_="facts").text
+def test_below_its_title_a_page_says_how_it_was_made(soup):
+    facts = soup.find("dl", class_="facts")
+    assert "alpha = 0.4" in facts.text
+    assert facts.find_previous_sibling().name == "h1"
+
+
+def test_a_page_without_a_title_says_so_at_its_top(tmp_path):
+    notebook = new_notebook(cells=[new_markdown_cell("## Smaller")])
+    page = BeautifulSoup(html.page(notebook, {"commit": "x"}, tmp_path), "html.parser")
+    assert [each.name for each in page.find_all(["dl", "h2"])] == ["dl", "h2"]
+
+
+def test_what_cannot_be_embedded_is_named_by_its_address_where_it_has_no_words(tmp_path):
+    output = shown(**{"text/html": '<img src="https://e.org/a.png">'})
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=[output])])
+    page = BeautifulSoup(html.page(notebook, {"commit": "x"}, tmp_path), "html.parser")
+    assert "[not embedded: https://e.org/a.png]" in page.text
 
 
 def test_a_heading_inside_a_code_fence_is_no_title():

@@ -29,6 +29,18 @@ def test_without_a_head_a_row_of_headers_heads_columns_even_if_one_is_empty():
     assert scopes(soup) == {"a": "col", "b": "row"}
 
 
+def test_numbers_are_not_broken_and_paper_knows_how_many_columns_there_are():
+    cells = ["0.25", "-1.5e-03", "1,200", "50 %", "nan", "0.1 [0, 0.2]", "3 runs", ""]
+    row = "".join(f'<td class="data">{each}</td>' for each in cells)
+    soup = made(f'<tr>{row}</tr><tr><td style="color: red">7</td></tr>')
+    assert [each.text for each in soup.select("td.number")] == [*cells[:4], "7"]
+    assert len(soup.select("td.data")) == len(cells)
+    assert [each["style"] for each in soup.select("table, td[style]")] == [
+        "--columns: 8",
+        "color: red",
+    ]
+
+
 def test_what_a_header_says_itself_stays():
     assert scopes(made('<tr><th scope="rowgroup">a</th><th>b</th></tr>')) == {
         "a": "rowgroup",
