@@ -42,8 +42,8 @@ def test_what_could_not_be_measured_is_named_with_why():
 
 
 def test_it_prints_the_verdict_on_each_claim():
-    judged = "icl.one agrees, icl.two inconclusive"
-    assert repr(FOUND) == f"<scorecard at preset quick: <icl: {judged}>>"
+    judged = "<icl: icl.one agrees>, <cot: cot.two inconclusive>"
+    assert repr(FOUND) == f"<scorecard at preset quick: {judged}>"
 
 
 def test_a_scorecard_of_nothing_has_no_rows():
