@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from tdlab.figures.series import Series, View, coordinates, is_data, keys, series, view, visible
-from tdlab.figures.spoken import categorical, said, spoken, ticks, worded
+from tdlab.figures.spoken import categorical, is_number, said, spoken, ticks, worded
 
 
 class Panel(NamedTuple):
@@ -67,7 +67,10 @@ def _shared(ax: Axes, read: str, *, row: bool) -> str:
 
 
 def _span(ax: Axes, its: View) -> str:
-    """From where to where the lines go; nothing where places have names."""
+    """From where to where the lines go, or the categories if they are numbers."""
+    texts = [*ticks(its.along).values()]
+    if categorical(its.along) and all(map(is_number, texts)):
+        return f"{texts[0]} to {texts[-1]}"
     lines = [line for line in ax.lines if visible(line) and is_data(line, its) == (True, True)]
     x = np.concatenate([[], *(coordinates(line, its)[:, 0] for line in lines)])
     x = x[np.isfinite(x)]

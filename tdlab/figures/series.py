@@ -117,7 +117,7 @@ def _free(line: Line2D, name: str, points: np.ndarray, its: View) -> Iterator[Se
         return
     x, y = points[np.argsort(points[:, 0], kind="stable")].T
     part = _below(x, its.along)
-    if np.ptp(y) == 0:
+    if len({said(its.value, value) for value in y}) == 1:
         yield Series(name, (y[0],), part, "" if line.is_dashed() else "stays at")
     elif line.is_dashed():
         yield Series(name, (y[0], y[-1]), part)

@@ -51,7 +51,7 @@ def ticks(axis: Axis) -> dict[float, str]:
 def worded(axis: Axis) -> bool:
     """Whether what stands on an axis is words, not numbers."""
     texts = ticks(axis).values()
-    return bool(texts) and not any(map(_is_number, texts))
+    return bool(texts) and not any(map(is_number, texts))
 
 
 def categorical(axis: Axis) -> bool:
@@ -59,7 +59,8 @@ def categorical(axis: Axis) -> bool:
     return isinstance(axis.get_major_formatter(), StrCategoryFormatter)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text at a tick is only a number."""
     return re.fullmatch(r"[-−+]?[\d.,]+(e[-−+]?\d+)?", text) is not None
 
 

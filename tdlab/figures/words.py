@@ -122,7 +122,8 @@ def _told(name: str, each: Sequence[Series], say: Callable[[float], str]) -> str
         return f"{name} {remark}".strip()
     first, last = (_range([series.values[at] for series in each], say) for at in (0, -1))
     level = all(len(series.values) == 1 for series in each)
-    lead = f"{each[0].how} {first}" if level else f"from {first} to {last}"
+    how = each[0].how or ("at" if name[-1:].isdigit() else "")  # or two numbers would meet
+    lead = f"{how} {first}" if level else f"from {first} to {last}"
     return f"{name} {lead.strip()}{f' ({remark})' if remark else ''}".strip()
 
 

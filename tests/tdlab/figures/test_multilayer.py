@@ -1,5 +1,6 @@
 """What the figures of the study of several layers show is read back off them."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ DRAWN = {
 }
 
 
+@cache
 def drawn(name):
     return getattr(figures, name)(DRAWN[name])
 

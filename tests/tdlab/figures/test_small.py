@@ -1,5 +1,6 @@
 """Small figures draw the tables that a claim is judged by: what they show is read back off them."""
 
+from functools import cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -94,6 +95,11 @@ def drawn(claim: str, **others: pd.DataFrame) -> Axes:
     return ax
 
 
+@cache
+def alone(claim: str) -> Axes:
+    return drawn(claim)
+
+
 def solid(ax: Axes) -> list[Any]:
     """The lines of a measurement; one that only a key knows has no points."""
     lines = [x for x in ax.lines if x.get_linestyle() == "-" and len(np.asarray(x.get_xdata()))]
@@ -181,7 +187,7 @@ def assert_fits(figure: Any) -> None:
 
 
 def test_risk_over_training_is_that_of_unseen_tasks_beside_its_limit():
-    ax = drawn("icl.generalization")
+    ax = alone("icl.generalization")
     (line,) = solid(ax)
     assert to_hex(line.get_color()) == colour("unseen tasks")
     assert line.get_xydata() == near([(x, icl.level(x, 1, 0)) for x in icl.X])
@@ -213,7 +219,7 @@ MEDIANS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("claim", MEDIANS)
 def test_what_is_solid_is_the_median_over_seeds_or_a_mean_of_errors(claim):
-    lines = solid(drawn(claim))
+    lines = solid(alone(claim))
     for line, planted in zip(lines, MEDIANS[claim], strict=True):
         assert line.get_xydata() == near(planted)
 
@@ -222,23 +228,23 @@ def test_what_is_solid_is_the_median_over_seeds_or_a_mean_of_errors(claim):
     ("claim", "names"), [("icl.shift", PAIRS), ("icl.pruning", ORDERS), ("icl.attention", None)]
 )
 def test_colours_are_those_of_the_large_figures(claim, names):
-    colours = [to_hex(line.get_color()) for line in solid(drawn(claim))]
+    colours = [to_hex(line.get_color()) for line in solid(alone(claim))]
     assert colours == [colour(name) for name in names or ["unseen tasks"]]
 
 
 def test_pruning_has_the_law_of_each_order_in_its_colour():
-    laws = by_colour(dashed(drawn("icl.pruning")))
+    laws = by_colour(dashed(alone("icl.pruning")))
     for o, order in enumerate(ORDERS):
         assert laws[colour(order)] == near([(f, f * (o + 1) / 5) for f in (0.0, 0.5, 0.9)])
 
 
 def test_attention_starts_and_ends_where_the_theory_says():
-    heights = [line.get_ydata()[0] for line in dashed(drawn("icl.attention"))]
+    heights = [line.get_ydata()[0] for line in dashed(alone("icl.attention"))]
     assert heights == near([0.9, 0.4])
 
 
 def test_each_seed_has_a_point_by_what_training_leaves_out():
-    dots: Any = drawn("icl.coverage").collections
+    dots: Any = alone("icl.coverage").collections
     expected = [[0.01, 0.2, 0.1][k] * np.array(icl.FACTORS) for k in range(3)]
     for points, its in zip(dots, expected, strict=True):
         assert sorted(points.get_offsets()[:, 0]) == near(sorted(its))
@@ -355,7 +361,7 @@ def test_the_transformer_is_compared_with_the_best_learner_at_each_point():
     ],
 )
 def test_of_each_layer_the_highest_head_is_drawn(claim, kind, tasks, limit):
-    ax = drawn(claim)
+    ax = alone(claim)
     for layer, line in zip(LAYERS, solid(ax), strict=True):
         medians = [(s, 0.5 + level(kind, tasks, layer, s)) for s in STEPS]
         assert line.get_xydata() == near(medians)
@@ -380,7 +386,7 @@ def test_needed_lengths_have_a_law_that_starts_with_them():
 
 
 def test_where_condition_1_fails_the_error_in_context_is_to_stay_and_that_of_the_chain_to_go():
-    ax = drawn("cot.icl_needs_condition_1")
+    ax = alone("cot.icl_needs_condition_1")
     found = by_colour(solid(ax))
     for inference, output in (("chain of thought", "mean over steps"), ("in context", cot.FINAL)):
         planted = [(n, MEAN * level("error", "fails", n, inference, output)) for n in cot.LENGTHS]
@@ -394,7 +400,7 @@ def test_where_condition_1_fails_the_error_in_context_is_to_stay_and_that_of_the
 
 
 def test_the_loss_of_each_kernel_has_the_rate_of_the_theory_beside_it():
-    ax = drawn("kernels.global")
+    ax = alone("kernels.global")
     lines, laws = by_colour(solid(ax)), by_colour(dashed(ax))
     for kernel in ("softmax", "gaussian"):
         planted = [(step, level(kernel, "all", step)) for step in kernels.STEPS]
@@ -404,7 +410,7 @@ def test_the_loss_of_each_kernel_has_the_rate_of_the_theory_beside_it():
 
 
 def test_the_loss_by_start_has_the_barrier_and_the_plateau_of_softmax():
-    ax = drawn("kernels.bad_basin")
+    ax = alone("kernels.bad_basin")
     problem = kernels.PROBLEMS[0]
     for kernel, line in zip(("softmax", "gaussian"), ax.lines, strict=False):
         assert line.get_xydata() == near(
@@ -415,7 +421,7 @@ def test_the_loss_by_start_has_the_barrier_and_the_plateau_of_softmax():
 
 
 def test_landscapes_are_compared_by_logarithms_of_ratios_after_either_kernel():
-    ax = drawn("kernels.landscape")
+    ax = alone("kernels.landscape")
     points = [line.get_xdata() for line in ax.lines if len(np.asarray(line.get_xdata())) == 3]
     for stage_one, found in zip(("softmax", "gaussian"), points, strict=True):
         at = {step: log_ratio("top", stage_one, step, 0) for step in (3, 40)}

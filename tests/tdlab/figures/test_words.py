@@ -102,6 +102,24 @@ def test_a_cloud_is_told_by_its_median(panel):
     assert told(figure) == "Loss: at a median of 2 (3 points)."
 
 
+def test_numbers_in_categories_are_told_from_the_values_at_them(panel):
+    figure, ax = panel
+    rows = pd.DataFrame(
+        {"x": [0.5, 2.0] * 2, "y": [1.0, 2, 3, 4], "h": ["one 1"] * 2 + ["two"] * 2}
+    )
+    look = {"palette": ["red", "blue"], "dodge": True, "linestyle": "none"}
+    sns.pointplot(rows, x="x", y="y", hue="h", ax=ax, **look)
+    ax.set(xlabel="noise", ylabel="loss")
+    told_by = "Loss against noise, 0.5 to 2.0: 0.5: one 1 at 1, two 3; 2.0: one 1 at 2, two 4."
+    assert told(figure) == told_by
+
+
+def test_what_only_rounding_moves_stays(panel):
+    figure, ax = panel
+    ax.plot([0, 1, 2], [0.98201, 0.98199, 0.98201])
+    assert told(figure) == "Loss against step, 0 to 2: stays at 0.982."
+
+
 def test_what_a_line_does_on_the_way_is_told_where_it_is_much(panel):
     figure, ax = panel
     ax.plot([0, 5, 10], [1.0, 9.0, 3.0])
