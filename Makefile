@@ -46,7 +46,7 @@ slow: $(INSTALLED)
 wheel: $(INSTALLED)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[wheel]'
 	@rm -rf dist
-	@$(BIN)/python -m build -q --outdir dist .
+	@$(BIN)/python -m build -qq --outdir dist .
 	@empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && $(PYTHON) -m venv "$$empty" && \
 	  "$$empty/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt dist/tdlab-*.whl && \
 	  TDLAB_BIN="$$empty/bin" $(BIN)/python -m pytest tests/first_use tests/test_readme.py

@@ -68,7 +68,9 @@ def require_balance(name: str, size: int, task: Task) -> None:
 
 
 def cast(values: World, dtype: torch.dtype) -> World:
-    """A named tuple of tensors with its floating-point leaves in ``dtype``."""
+    """A named tuple of tensors with its floating-point leaves in ``dtype``; raises for others."""
+    if not hasattr(values, "_fields") or not all(isinstance(leaf, Tensor) for leaf in values):
+        raise TypeError(f"a world is {values!r}, but must be a named tuple of tensors")
     return type(values)(*(leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in values))
 
 

@@ -127,3 +127,13 @@ def test_casting_changes_floats_and_nothing_else():
     assert isinstance(world, Scale)
     assert [leaf.dtype for leaf in world] == [torch.float32, torch.int64, torch.bool]
     assert world.factor == Echo().world(stream(0, "world")).factor.float()
+
+
+class Loose(NamedTuple):
+    number: Any
+
+
+@pytest.mark.parametrize("world", [(torch.zeros(2),), Loose(0.5), {"number": torch.zeros(2)}])
+def test_a_world_that_is_no_named_tuple_of_tensors_is_refused(world):
+    with pytest.raises(TypeError, match=r"^a world is .*, but must be a named tuple of tensors$"):
+        cast(world, torch.float32)
