@@ -8,7 +8,7 @@ INSTALLED = .venv/.installed
 help:
 	@echo "make report   execute every notebook at preset quick and say where the pages are"
 	@echo "make paper    the same at preset paper (longer)"
-	@echo "make pages    what 'make report' has made, looked at in Chromium with the network cut"
+	@echo "make pages    what 'make report' has made, looked at in Chromium with the network cut, and a walk in JupyterLab"
 	@echo "make verify   the scorecard: prediction, measurement, interval, verdict"
 	@echo "make scorecard the same at preset paper, written into reports/README.md with its figures"
 	@echo "make test     the test suite"
@@ -28,6 +28,7 @@ paper: $(INSTALLED)
 
 pages: $(INSTALLED)
 	@$(BIN)/python -m tests.pages.folder reports
+	@$(BIN)/python -m pytest -q -m slow tests/pages
 
 verify: $(INSTALLED)
 	@$(BIN)/tdlab verify

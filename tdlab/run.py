@@ -58,7 +58,9 @@ class Run:
         for name, kind in _KINDS.items():  # a class has the methods of its values
             its = getattr(self, name)
             if isinstance(its, type) or not isinstance(its, kind):
-                raise TypeError(f"{name} is {its!r}, but must be a {kind.__name__}")
+                raise TypeError(
+                    f"{name} is {its!r}, but must be a {kind.__name__}{_lacking(its, kind)}"
+                )
         if self.after is not None and not isinstance(self.after, Run):
             raise TypeError(f"after is {self.after!r}, but must be a Run or None")
         self._require_freezing()
@@ -159,6 +161,14 @@ class Run:
             require_count(f"the step from which {name} is frozen", step, 0)
         if len(dict(self.frozen)) < len(self.frozen):
             raise ValueError(f"frozen is {self.frozen}, but must name a parameter once")
+
+
+def _lacking(item: Any, protocol: Any) -> str:
+    """What of a protocol is missing, for who is writing such a value and has some of it."""
+    asked = [name for name in {**protocol.__annotations__, **vars(protocol)} if name[0] != "_"]
+    missing = [name for name in asked if not hasattr(item, name)]
+    named = 0 < len(missing) < len(asked) and not isinstance(item, type)
+    return f"; it lacks {', '.join(missing)}" if named else ""
 
 
 def id_of(identity: dict[str, Any]) -> str:

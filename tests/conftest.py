@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 
 # What several files of tests share asserts as well, and says as much when it fails.
-pytest.register_assert_rewrite("tests.synthetic_tasks", "tests.tdlab")
+pytest.register_assert_rewrite("tests.synthetic_tasks", "tests.tdlab", "tests.first_use")
 
 # No deadline: the first example of a test pays for imports. CI draws the same examples every time.
 settings.register_profile("local", deadline=None)

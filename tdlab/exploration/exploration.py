@@ -1,18 +1,17 @@
 """Walking through runs: a step, a member and a prompt are chosen, and what happens is seen."""
 
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from synthetic_tasks.value import require_count
 from tdlab import sweep
 from tdlab.exploration.seen import Seen
 from tdlab.exploration.widgets import is_live, walker
 from tdlab.figures.exploration import in_words, moment, moments
+from tdlab.figures.style import Drawing, png
 from tdlab.listed import named
 from tdlab.run import Run
 from tdlab.trajectory import Trained
@@ -87,11 +86,11 @@ class Exploration:
         }
         return {name: table for name, table in tables.items() if table is not None}
 
-    def at(self, step: int, *, member: int | None = None, prompt: int | None = None) -> Figure:
+    def at(self, step: int, *, member: int | None = None, prompt: int | None = None) -> Drawing:
         """The picture of one step, of the member and prompt that were chosen unless given.
 
         Returns:
-            A figure; its label says the same in words.
+            A figure that says the same in words, as its ``alt``.
 
         Raises:
             ValueError: for a step without a snapshot, and a member or prompt that there is not.
@@ -101,7 +100,7 @@ class Exploration:
         self.results[member].at(step)  # which says what there is instead
         return moment(tables, step)
 
-    def steps_beside(self, *, member: int | None = None, prompt: int | None = None) -> Figure:
+    def steps_beside(self, *, member: int | None = None, prompt: int | None = None) -> Drawing:
         """Some of the steps beside each other, evenly spaced among the snapshots."""
         member, prompt = self._chosen(member, prompt)
         steps = self.steps(member)
@@ -116,9 +115,7 @@ class Exploration:
     def image(self, member: int, prompt: int, step: int) -> bytes:
         """The picture of one step as PNG, drawn once."""
         if (chosen := (member, prompt, step)) not in self._images:
-            file = BytesIO()
-            self.at(step, member=member, prompt=prompt).savefig(file, format="png")
-            self._images[chosen] = file.getvalue()
+            self._images[chosen] = png(self.at(step, member=member, prompt=prompt))
         return self._images[chosen]
 
     def __repr__(self) -> str:
@@ -131,8 +128,7 @@ class Exploration:
 
     def _repr_mimebundle_(self, **_: object) -> Any:
         """A slider where somebody can move it, and in any case a picture."""
-        picture: Any = self.steps_beside()
-        data, about = picture._repr_mimebundle_()
+        data, about = self.steps_beside()._repr_mimebundle_()
         if is_live():
             data = walker(self)._repr_mimebundle_() | data
         return data | {"text/plain": repr(self)}, about

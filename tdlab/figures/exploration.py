@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from tdlab.figures.style import COLOURS, PALETTE, THEORY, mosaic
+from tdlab.figures.style import COLOURS, PALETTE, THEORY, Drawing, mosaic
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -30,11 +30,11 @@ _TARGETS = {"feature": "mean pattern", "label": "±q"}
 _CURSOR: dict[str, Any] = {"color": "0.15", "linewidth": 1.0, "zorder": 1}
 
 
-def moment(tables: Tables, step: int) -> Figure:
+def moment(tables: Tables, step: int) -> Drawing:
     """One step: attention, neurons in the plane of angle and norm, and curves with a cursor.
 
     Returns:
-        A figure whose label says the same in words.
+        A figure that says the same in words, as its ``alt``.
     """
     curves = _curves(tables)
     rows = _rooms(tables)
@@ -47,15 +47,16 @@ def moment(tables: Tables, step: int) -> Figure:
     for image in axes["attention"].images:
         figure.colorbar(image, ax=axes["attention"], pad=0.01)
     _key(figure, tables)
-    figure.set_label(in_words(tables, step))
+    figure.set_label("One run at one step: where attention goes, neurons, and training curves.")
+    figure.said = in_words(tables, step)
     return figure
 
 
-def moments(tables: Tables, steps: Sequence[int]) -> Figure:
+def moments(tables: Tables, steps: Sequence[int]) -> Drawing:
     """Several steps beside each other, below the curves in which they are marked.
 
     Returns:
-        A figure whose label says the same in words.
+        A figure that says the same in words, as its ``alt``.
     """
     curves, panels = _curves(tables), _panels(tables)
     above = [[name for name in curves for _ in steps]] if curves else []
@@ -74,7 +75,8 @@ def moments(tables: Tables, steps: Sequence[int]) -> Figure:
         if name == "attention":
             ax.set_title(f"step {step}", pad=12)
     _key(figure, tables)
-    figure.set_label(f"{in_words(tables, steps[0])} {in_words(tables, steps[-1])}")
+    figure.set_label("One run at several steps: where attention goes, neurons, and curves.")
+    figure.said = f"{in_words(tables, steps[0])} {in_words(tables, steps[-1])}"
     return figure
 
 

@@ -89,10 +89,12 @@ def at_least(table: pd.DataFrame) -> pd.DataFrame:
 class Drawing(Figure):
     """A figure that shows itself in a notebook, whatever the backend, and can be read aloud."""
 
+    said = ""  # what it shows, where who drew it knows that better than the drawing tells
+
     @property
     def alt(self) -> str:
         """What it shows, in sentences that give its numbers."""
-        return alt(self)
+        return f"{self.get_label()} {self.said}" if self.said else alt(self)
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
         said = {"title": str(self.get_label()), "alt": self.alt}
@@ -145,7 +147,7 @@ def grid(
 
 def mosaic(
     rows: Sequence[Sequence[str]], *, width: float = 11.0, height: float
-) -> tuple[Figure, dict[str, Axes]]:
+) -> tuple[Drawing, dict[str, Axes]]:
     """A figure and its axes by their names, each as large as its name takes room in ``rows``."""
     with _look():
         figure = Drawing(figsize=(width, height), layout="constrained", dpi=110)

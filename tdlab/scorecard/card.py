@@ -14,7 +14,7 @@ from synthetic_tasks.value import meant
 from tdlab import results
 from tdlab.claims import li2024, li2025, song2024, verdicts
 from tdlab.claims import multilayer as several
-from tdlab.claims.claim import Claim, Finding
+from tdlab.claims.claim import Claim, Finding, overall
 from tdlab.records import configuration
 from tdlab.studies import cot, icl, kernels, multilayer
 
@@ -29,7 +29,7 @@ STUDIES: dict[str, tuple[Any, Any]] = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Card:
     """What was found in one study."""
 
@@ -37,6 +37,10 @@ class Card:
     measurements: Any  # of the study
     judged: list[Judged] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # claims that could not be, and why
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{claim.id} {overall(findings)}" for claim, findings in self.judged)
+        return f"<{self.study}: {said or 'no claim judged'}>"
 
     @property
     def setting(self) -> Any:
@@ -62,13 +66,16 @@ class Told(NamedTuple):
 NOBODY = Told()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scorecard:
     """What was found in all studies that were asked about."""
 
     preset: str
     changes: Mapping[str, object]
     cards: Mapping[str, Card]
+
+    def __repr__(self) -> str:
+        return f"<scorecard at preset {self.preset}: {', '.join(map(repr, self.cards.values()))}>"
 
     @property
     def judged(self) -> list[Judged]:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = "TDLAB_BIN" in os.environ  # from a wheel, and no clone
-BIN = Path(os.environ["TDLAB_BIN"] if INSTALLED else sys.executable).absolute()
-BIN = BIN if INSTALLED else BIN.parent
+BIN = Path(os.environ.get("TDLAB_BIN", Path(sys.executable).parent)).absolute()
 
 
 def run(program: str, *arguments: str, folder: Path, store: Path) -> str:
@@ -41,5 +40,8 @@ def home(folder: Path) -> Path:
     found = run("python", "-c", "import tdlab; print(tdlab.__file__)", folder=folder, store=folder)
     package = Path(found.strip()).parent
     of_clone = package.is_relative_to(ROOT) and not package.is_relative_to(BIN.parent)
-    assert of_clone is not INSTALLED, f"{BIN} runs {package}: `make test` in {ROOT} installs it"
+    assert of_clone is not INSTALLED, (
+        f"{BIN / 'python'} imports {package}, but what is tried is "
+        + ("an installed wheel" if INSTALLED else f"{ROOT}: `make test` there has an environment")
+    )
     return package

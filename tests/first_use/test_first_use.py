@@ -14,6 +14,7 @@ from tdlab.studies import icl
 from tdlab.theory import li2024
 from tests.first_use import environment
 from tests.first_use.environment import BIN, INSTALLED, ROOT
+from tests.readme import COMMANDS
 
 # The lines of the README; in the clone, whose time the suite has to share, with less to train.
 PAPERMILL = "papermill notebooks/icl_dynamics.ipynb out.ipynb -p alpha 0.6"
@@ -62,6 +63,10 @@ def page(newcomer, executed):
 
 def outputs(notebook):
     return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def test_the_readme_has_these_lines():
+    assert {"tdlab notebooks copy", PAPERMILL, REPORT} <= {*COMMANDS}
 
 
 def test_help_names_what_there_is(newcomer):
@@ -113,5 +118,5 @@ def test_the_wheel_has_the_packages_and_the_notebooks_and_nothing_else(newcomer)
     (record,) = site.glob("tdlab-*.dist-info/RECORD")
     there = {line.split(",")[0] for line in record.read_text().splitlines()}
     there = {name for name in there if ".dist-info/" not in name and "__pycache__" not in name}
-    assert there - {str(Path("../../../bin/tdlab"))} == wanted
+    assert there - {"../../../bin/tdlab"} == wanted
     assert (BIN / "tdlab").is_file()

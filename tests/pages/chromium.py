@@ -5,13 +5,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ProxySettings, sync_playwright
 
 INSTALL = "apt-get install chromium"
 
 # Each of these alone would do; a page that asks for more than its file must not get it.
-_CUT_OFF = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking"]
-_NOWHERE = "http://127.0.0.1:9"
+_CUT_OFF = [
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--disable-background-networking",
+]
+_NOWHERE: ProxySettings = {"server": "http://127.0.0.1:9"}
+THIS_MACHINE: ProxySettings = {**_NOWHERE, "bypass": "127.0.0.1"}
 
 
 class Missing(Exception):
@@ -42,7 +46,7 @@ def for_a_test(environment: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def started(executable: str) -> Iterator[Browser]:
+def started(executable: str, proxy: ProxySettings = _NOWHERE) -> Iterator[Browser]:
     """A browser that lives as long as the block.
 
     Playwright runs an event loop in this thread meanwhile, so a notebook cannot be executed in it.
@@ -51,7 +55,7 @@ def started(executable: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=executable,
             args=["--no-sandbox", *_CUT_OFF],
-            proxy={"server": _NOWHERE},
+            proxy=proxy,
         )
         try:
             yield browser

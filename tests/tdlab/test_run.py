@@ -4,13 +4,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from synthetic_tasks import InContextClassification, OutOfDomain
+from synthetic_tasks.value import value
 from tdlab.models import OneLayer
 from tdlab.optimisers import SGD, Adam
 from tdlab.run import Run
@@ -358,3 +359,23 @@ def test_a_run_prints_as_what_was_asked_for_and_shows_its_id():
     assert f"<code>{run.id}</code>" in html
     assert "<strong>InContextClassification(alpha=0.6)</strong>" in html
     assert '<th scope="row">loss</th><td>&#x27;hinge&#x27;</td>' in html
+
+
+@value
+class Half:
+    """A task that somebody has begun to write."""
+
+    revision: ClassVar[int] = 1
+    columns: int = 3
+    token_width: int = 60
+
+    def world(self, key):
+        return ()
+
+
+def test_a_task_that_is_not_all_there_is_refused_with_what_it_lacks():
+    half: Any = Half()
+    with pytest.raises(TypeError, match=r"must be a Task; it lacks uniforms, balance, draw$"):
+        Run(task=half, model=OneLayer())
+    with pytest.raises(TypeError, match=r"must be a Model; it lacks moving, init, forward$"):
+        Run(task=InContextClassification(), model=half)

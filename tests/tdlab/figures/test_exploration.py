@@ -174,4 +174,4 @@ def test_words_say_what_the_picture_shows():
     assert in_words({"loss": loss(), "attention": attention(marked=False)}, 9) == (
         "Step 9 of 9; token squared loss 0.111 at step 8."
     )
-    assert moment(everything(), 3).get_label() == in_words(everything(), 3)
+    assert moment(everything(), 3).alt.endswith(f"curves. {in_words(everything(), 3)}")

@@ -41,6 +41,11 @@ def test_what_could_not_be_measured_is_named_with_why():
     assert [each.id for each, _ in FOUND.judged] == ["icl.one", "cot.two"]
 
 
+def test_it_prints_the_verdict_on_each_claim():
+    judged = "icl.one agrees, icl.two inconclusive"
+    assert repr(FOUND) == f"<scorecard at preset quick: <icl: {judged}>>"
+
+
 def test_a_scorecard_of_nothing_has_no_rows():
     empty = Scorecard("quick", {}, {"icl": Card("icl", FOUND.cards["icl"].measurements)})
     assert (len(empty.verdicts), len(empty.runs), empty.tables) == (0, 0, {})
