@@ -31,6 +31,7 @@ IMPORTS = {
     "files": "",
     "results": "files",
     "mathml": "",
+    "symbols": "",
     "progress": "",
     "losses": "synthetic_tasks",
     "statistics": "synthetic_tasks",
@@ -51,15 +52,16 @@ IMPORTS = {
     "baselines": "synthetic_tasks losses",
     "studies": "synthetic_tasks machine theory losses models optimisers schedule run trajectory"
     " train sweep probes baselines statistics results",
-    "claims": "synthetic_tasks studies theory statistics results files mathml",
+    "claims": "synthetic_tasks studies theory statistics results files mathml symbols",
     "figures": "results statistics",
     "exploration": "synthetic_tasks models run trajectory listed sweep probes studies results"
     " figures",
-    "scorecard": "synthetic_tasks studies claims figures results files run records report mathml",
+    "scorecard": "synthetic_tasks studies claims figures results files run records report mathml"
+    " symbols",
     "notebook": "exploration synthetic_tasks studies claims figures scorecard results sweep probes",
     "grid": "synthetic_tasks run listed",
     "runs": "records store",
-    "report": "results records mathml",
+    "report": "results records mathml symbols",
     "bench": "synthetic_tasks machine models optimisers schedule run train store sweep",
     "cli": "synthetic_tasks run train store sweep studies claims statistics results progress"
     " report scorecard bench grid runs records executors tables",

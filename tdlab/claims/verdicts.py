@@ -1,6 +1,5 @@
 """The findings on claims as a tidy table, and how a notebook shows it."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,30 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from tdlab.claims.claim import AGREES, DISAGREES, INCONCLUSIVE, Claim, Finding, nearer, overall
-
-# What a terminal spells out and a page need not.
-_SYMBOLS = {
-    r"\beps\b": "ε",
-    r"\beta\b": "η",
-    r"\balpha\b": "α",
-    r"\bbeta\b": "β",
-    r"\bkappa\b": "κ",
-    r"\bdelta\b": "δ",
-    r"\bOmega\b": "Ω",
-    r"\bTheta\b": "Θ",
-    r"\btau\b": "τ",
-    r"\btau_o\b": "τₒ",
-    r"\brho\b": "ρ",
-    r"\brho_o\b": "ρₒ",
-    r"\bS_1\b": "S₁",
-    r"\bM1\b": "M₁",
-    r"\^-1/2": "⁻¹ᐟ²",
-    r"\^-2/3": "⁻²ᐟ³",
-    r"\^-2": "⁻²",
-    r"\^-1\b": "⁻¹",
-    "<=": "≤",
-    ">=": "≥",
-}
+from tdlab.symbols import SYMBOLS
 
 
 def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], setting: Any) -> pd.DataFrame:
@@ -81,19 +57,12 @@ def summary(table: pd.DataFrame) -> Styler:
     """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
     names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
     shown = table[["claim", "regime", *names, "prediction", "verdict", "note"]]
-    shown = shown.rename(columns=names).replace(_SYMBOLS, regex=True)
+    shown = shown.rename(columns=names).replace(SYMBOLS, regex=True)
     # A column that is the same for all tells nothing.
     shown = shown.drop(columns=[c for c in ("regime", "note") if shown[c].nunique() < 2])
     index = [name for name in ("claim", "regime", names["quantity"]) if name in shown]
     styler = shown.set_index(index).style
     return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
-
-
-def in_symbols(text: str) -> str:
-    """The same with Greek letters and signs in place of their names."""
-    for name, symbol in _SYMBOLS.items():
-        text = re.sub(name, symbol, text)
-    return text
 
 
 def _colour(verdict: str) -> str:

@@ -1,8 +1,10 @@
 """What is kept of a page as JSON beside it: what it was run with, and what came of it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,11 @@ def given(parameters: Mapping[str, object]) -> str:
     """Those parameters that have a value, in words."""
     known = {name: value for name, value in parameters.items() if value is not None}
     return ", ".join(f"{name} = {value}" for name, value in known.items())
+
+
+def breakable(name: str) -> str:
+    """The name of a claim as HTML that may stand in two lines."""
+    return re.sub("([._])", r"\1<wbr>", escape(name))
 
 
 def pictured(record: Mapping[str, Any]) -> list[dict[str, str]]:

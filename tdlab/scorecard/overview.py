@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from tdlab.claims.claim import AGREES, DISAGREES, INCONCLUSIVE
-from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.style import PALETTE, Drawing
 from tdlab.report.record import marks
 from tdlab.scorecard.page import decisive
 from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
+from tdlab.symbols import in_symbols
 
 # Told apart by the mark as well, and by how light they are.
 COLOURS = {AGREES: PALETTE[0], DISAGREES: PALETTE[3], INCONCLUSIVE: "0.45"}

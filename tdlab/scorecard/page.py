@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.small import small
 from tdlab.figures.style import svg
 from tdlab.figures.words import alt
 from tdlab.mathml import mathml
-from tdlab.report.record import marks
+from tdlab.report.record import breakable, marks
 from tdlab.scorecard.card import Scorecard, runs_of
 from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
+from tdlab.symbols import in_symbols
 
 _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
 
@@ -65,7 +65,7 @@ def _overview(verdicts: pd.DataFrame) -> str:
     for claim, rows in verdicts.groupby("claim", sort=False):
         first = decisive(rows[rows.regime == OURS])
         lines.append(
-            f'<tr><td>{_chip(first.overall)}</td><td><a href="#{claim}">{claim}</a></td>'
+            f'<tr><td>{_chip(first.overall)}</td><td><a href="#{claim}">{breakable(claim)}</a></td>'
             f"<td>{_text(rows.statement.iloc[0])}</td><td>{_text(first.quantity)}</td>"
             f"<td>{_text(first.prediction)}</td><td>{_bar(first)}</td>"
             f"<td>{escape(first.measurement)}</td><td>{_nearer(rows)}</td></tr>"

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tdlab.claims.verdicts import in_symbols
 from tdlab.figures.style import png
 from tdlab.files import whole_or_absent
 from tdlab.report.record import marks
@@ -18,6 +17,7 @@ from tdlab.scorecard.card import Scorecard
 from tdlab.scorecard.overview import counted, overview
 from tdlab.scorecard.page import decisive, picture, words
 from tdlab.studies.regimes import NEARER, OURS
+from tdlab.symbols import in_symbols
 
 # Of these the figures are shown, as far as they were measured.
 SHOWN = (

@@ -133,3 +133,16 @@ def test_a_thumbnail_says_what_it_shows(tmp_path):
     put(tmp_path, "older", [], thumbnails=["figure-1.png"])
     alts = [image["alt"] for image in shown(tmp_path).select(".thumbnails img")]
     assert alts == ["Risk falls to zero.", "Figure 1 of Page older"]
+
+
+def test_claims_are_told_in_symbols_and_their_names_may_stand_in_two_lines(tmp_path):
+    more = {"statement": "Risk <= eps, and $\\beta$.", "quantity": "in alpha", "prediction": ">= 1"}
+    row = {**finding("a_study.one", "agrees"), **more}
+    put(tmp_path, "sums_up", [row], front=True)
+    put(tmp_path, "a", [row])
+    soup = shown(tmp_path)
+    cells = [each.text for each in soup.select(".front td")]
+    assert cells[1:5] == ["a_study.one", "Risk ≤ ε, and β.", "in α", "≥ 1"]
+    assert soup.select_one(".front math") is not None
+    assert str(soup.select(".front td a")[0]).count("<wbr/>") == 2
+    assert [each.text for each in soup.select("details td")][1:3] == ["in α", "≥ 1"]
