@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tdlab.mathml import mathml
-from tdlab.report.record import breakable, claims, decisive, facts, given, marks, pictured, settings
+from tdlab.report.record import breakable, claims, decisive, facts, given, marks, settings
 from tdlab.report.sealing import seal
 from tdlab.symbols import in_symbols
 
@@ -62,7 +62,7 @@ def rendered(template: str, **values: object) -> str:
         loader=FileSystemLoader(_templates), autoescape=True, undefined=StrictUndefined
     )
     environment.filters |= {"claims": claims, "decisive": decisive}
-    environment.filters |= {"given": given, "pictured": pictured, "settings": settings}
+    environment.filters |= {"given": given, "settings": settings}
     environment.filters |= {"markdown": _as_markup, "number": _number, "symbols": in_symbols}
     environment.filters["breakable"] = lambda name: Markup(breakable(name))
     shared = {"style": Markup(_style()), "facts": facts, "marks": marks}

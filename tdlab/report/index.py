@@ -7,7 +7,7 @@ from typing import Any
 
 from tdlab.report import html
 from tdlab.report.notebooks import staging
-from tdlab.report.record import claims, marks, read, settings
+from tdlab.report.record import claims, marks, pictured, read, settings
 
 
 def write(out: Path) -> None:
@@ -30,10 +30,19 @@ def write(out: Path) -> None:
         tally=tally,
         studies=sorted({record["study"] for record in others if record.get("study")}),
         parameters=_parameters(others),
+        pictures={record["page"]: _pictures(record, out) for record in others},
     )
     with staging(out) as staged:
         (staged / "index.html").write_text(text, encoding="utf-8")
         (staged / "index.html").replace(out / "index.html")
+
+
+def _pictures(record: dict[str, Any], out: Path) -> list[dict[str, str]]:
+    """What stands for a page, inside the index: it can be sent without the folder."""
+    files = {out / record["page"] / file: alt for file, alt in pictured(record).items()}
+    return [
+        {"src": html.embedded(path), "alt": alt} for path, alt in files.items() if path.is_file()
+    ]
 
 
 def _parameters(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

@@ -11,12 +11,15 @@ from typing import Any
 import nbformat
 import pyarrow.parquet as pq
 from nbformat import NotebookNode
+from PIL import UnidentifiedImageError
 
 from tdlab import results
 from tdlab.report import fingerprint, grid, html, index, notebooks, record
 from tdlab.report.execution import CellFailed, execute
 from tdlab.report.pages import Page, failed, joined
+from tdlab.report.thumbnails import thumbnail
 
+_THUMBNAILS = 2  # figures that stand for a page
 _finding = [
     *("claim", "statement", "quantity", "prediction", "measurement", "low", "high", "verdict"),
     *("regime", "page"),
@@ -140,10 +143,22 @@ def _illustrate(made: dict[str, Any], executed: NotebookNode, folder: Path) -> N
             (folder / name).write_bytes(content)
     for figure, heading in zip(made["figures"], html.headings(executed), strict=True):
         figure["heading"] = heading
-    made["thumbnails"] = [figure["file"] for figure in made["figures"][:2]]
+    shown = enumerate(made["figures"][:_THUMBNAILS], start=1)
+    made["thumbnails"] = [_thumbnail(figure, number, folder) for number, figure in shown]
     kept = (path for path in folder.iterdir() if path.suffix in {".parquet", ".safetensors"})
     made["tables"] = sorted(path.name for path in kept)
     made["verdicts"] = _verdicts(folder / "verdicts.parquet")
+
+
+def _thumbnail(figure: dict[str, Any], number: int, folder: Path) -> str:
+    """The name of a small picture of the figure, or of itself where none can be made of it."""
+    pngs = [name for name in figure["files"] if name.endswith(".png")]
+    name = f"thumbnail-{number}.png"
+    try:
+        (folder / name).write_bytes(thumbnail((folder / pngs[0]).read_bytes()))
+    except (IndexError, UnidentifiedImageError):
+        return str(figure["file"])
+    return name
 
 
 def _verdicts(path: Path) -> list[dict[str, Any]]:

@@ -55,13 +55,16 @@ def breakable(name: str) -> str:
     return re.sub("([._])", r"\1<wbr>", escape(name))
 
 
-def pictured(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The pictures that stand for a page, each with what it shows."""
-    known = {figure["file"]: figure["alt"] for figure in record.get("figures", ())}
-    return [
-        {"file": file, "alt": known.get(file) or f"Figure {number} of {record['title']}"}
+def pictured(record: Mapping[str, Any]) -> dict[str, str]:
+    """The files of the pictures that stand for a page, each with what it shows."""
+    figures = record.get("figures", [])
+    alts = [figure.get("alt") for figure in figures]  # older records have none
+    known = {f"thumbnail-{number}.png": alt for number, alt in enumerate(alts, start=1)}
+    known |= {figure.get("file"): alt for figure, alt in zip(figures, alts, strict=True)}
+    return {
+        file: known.get(file) or f"Figure {number} of {record['title']}"
         for number, file in enumerate(record["thumbnails"], start=1)
-    ]
+    }
 
 
 def settings(record: Mapping[str, Any]) -> dict[str, list[str]]:

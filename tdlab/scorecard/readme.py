@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image
 
 from tdlab.figures.style import png
 from tdlab.files import whole_or_absent
 from tdlab.report.record import marks
+from tdlab.report.thumbnails import in_few_colours
 from tdlab.results import provenance
 from tdlab.scorecard.card import Scorecard
 from tdlab.scorecard.overview import counted, overview
@@ -39,20 +37,11 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
             file.write(png(figure, dpi=160))
     if len(found.verdicts):
         with whole_or_absent(folder / OVERVIEW) as file:
-            file.write(_in_few_colours(overview(found.verdicts)))
+            file.write(in_few_colours(png(overview(found.verdicts))))
     said = {claim: words(found, figure, claim) for claim, figure in shown.items()}
     text = "\n".join([*_head(found, seconds), *_figures(said), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
         file.write((text + "\n").encode())
-
-
-def _in_few_colours(figure: Figure) -> bytes:
-    """A picture of lines and words, at a third of its size: a repository keeps every one."""
-    drawn, small = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png")
-    few = Image.open(drawn).convert("RGB").quantize(64, Image.Quantize.FASTOCTREE)
-    few.save(small, format="png", optimize=True)
-    return small.getvalue()
 
 
 def _head(found: Scorecard, seconds: float) -> Iterator[str]:

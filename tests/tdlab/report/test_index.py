@@ -1,6 +1,7 @@
 """The front of the index: a page that sums up the others comes first, and its verdicts count."""
 
 import json
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,17 @@ def test_a_value_that_looks_like_html_stays_a_value(tmp_path):
     assert [each["data-study"] for each in soup.select(".card")] == [odd, ""]
 
 
-def test_a_thumbnail_says_what_it_shows(tmp_path):
-    figures = [{"file": "figure-1.png", "alt": "Risk falls to zero."}]
-    put(tmp_path, "a", [], thumbnails=["figure-1.png"], figures=figures)
+def test_thumbnails_are_inside_the_index_and_say_what_they_show(tmp_path):
+    figures = [{"file": "figure-1.svg", "alt": "Risk falls to zero."}]
+    put(tmp_path, "a", [], thumbnails=["thumbnail-1.png"], figures=figures)
     put(tmp_path, "older", [], thumbnails=["figure-1.png"])
-    alts = [image["alt"] for image in shown(tmp_path).select(".thumbnails img")]
-    assert alts == ["Risk falls to zero.", "Figure 1 of Page older"]
+    put(tmp_path, "removed", [], thumbnails=["thumbnail-1.png"], figures=figures)
+    for file in ("a/thumbnail-1.png", "older/figure-1.png"):
+        (tmp_path / file).write_bytes(b"of " + file.encode())
+    images = shown(tmp_path).select(".thumbnails img")
+    assert [image["alt"] for image in images] == ["Risk falls to zero.", "Figure 1 of Page older"]
+    data = [b64decode(str(image["src"]).removeprefix("data:image/png;base64,")) for image in images]
+    assert data == [b"of a/thumbnail-1.png", b"of older/figure-1.png"]
 
 
 def test_claims_are_told_in_symbols_and_their_names_may_stand_in_two_lines(tmp_path):

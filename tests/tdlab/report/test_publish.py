@@ -29,7 +29,7 @@ pd.DataFrame({
 (keep / "python.txt").write_text(sys.executable)
 display(Image(data=b"\\x89PNG a picture", format="png"))
 said = {"title": "Risk.", "alt": "Risk from 1 to 0."}
-both = {"image/png": "iVBORw0KGgo=", "image/svg+xml": "<svg/>"}
+both = {"image/png": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==", "image/svg+xml": "<svg/>"}
 display(both, raw=True, metadata=dict.fromkeys(both, said))
 print(os.getcwd() == str(Path("beside.txt").resolve().parent), Path("beside.txt").read_text())
 print("alpha is", alpha)
@@ -88,10 +88,10 @@ def page(out):
 def test_a_page_holds_notebook_html_tables_figures_and_record(out, page):
     assert {path.name for path in page.iterdir()} == {
         "good-alpha=0.25.html", "good-alpha=0.25.ipynb", "page.json",
-        "figure-1.png", "figure-2.png", "figure-2.svg", "verdicts.parquet", "python.txt",
+        "figure-1.png", "figure-2.png", "figure-2.svg", "thumbnail-2.png", "verdicts.parquet", "python.txt",
     }  # fmt: skip
     assert (page / "figure-1.png").read_bytes() == b"\x89PNG a picture"
-    assert (page / "figure-2.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert (page / "figure-2.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert (page / "figure-2.svg").read_bytes() == b"<svg/>"
     assert only_whole_pages(out)
 
@@ -118,6 +118,7 @@ def test_the_record_says_what_was_run(page):
     one, two = record["figures"]
     assert (one["file"], one["files"]) == ("figure-1.png", ["figure-1.png"])
     assert (one["alt"], one["heading"]) == ("Figure: About good", "About good")
+    assert record["thumbnails"] == ["figure-1.png", "thumbnail-2.png"]
     assert two["files"] == ["figure-2.svg", "figure-2.png"]
     assert two["file"] == "figure-2.svg"
     assert (two["title"], two["alt"]) == ("Risk.", "Risk from 1 to 0.")
@@ -148,7 +149,9 @@ def test_the_index_shows_every_page_with_its_verdicts(out):
     assert "Claims tested so far: ✓ 1 agrees, ? 1 inconclusive." in soup.text
     assert soup.select("td math")
     assert not soup.find_all(["script", "link"])
-    addresses = [str(tag.get("href") or tag.get("src")) for tag in soup.find_all(["a", "img"])]
+    images = [str(image["src"]).partition(",")[0] for image in soup.find_all("img")]
+    assert images == ["data:image/png;base64"] * 2  # one that is none stands for itself
+    addresses = [str(link["href"]) for link in soup.find_all("a")]
     assert not [address for address in addresses if ":" in address or address.startswith("/")]
 
 
