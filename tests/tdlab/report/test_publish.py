@@ -29,7 +29,9 @@ pd.DataFrame({
 (keep / "python.txt").write_text(sys.executable)
 display(Image(data=b"\\x89PNG a picture", format="png"))
 said = {"title": "Risk.", "alt": "Risk from 1 to 0."}
-both = {"image/png": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==", "image/svg+xml": "<svg/>"}
+pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4"
+pixel += "DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+both = {"image/png": pixel, "image/svg+xml": "<svg/>"}
 display(both, raw=True, metadata=dict.fromkeys(both, said))
 print(os.getcwd() == str(Path("beside.txt").resolve().parent), Path("beside.txt").read_text())
 print("alpha is", alpha)
@@ -88,7 +90,8 @@ def page(out):
 def test_a_page_holds_notebook_html_tables_figures_and_record(out, page):
     assert {path.name for path in page.iterdir()} == {
         "good-alpha=0.25.html", "good-alpha=0.25.ipynb", "page.json",
-        "figure-1.png", "figure-2.png", "figure-2.svg", "thumbnail-2.png", "verdicts.parquet", "python.txt",
+        "figure-1.png", "figure-2.png", "figure-2.svg", "thumbnail-2.png", "verdicts.parquet",
+        "python.txt",
     }  # fmt: skip
     assert (page / "figure-1.png").read_bytes() == b"\x89PNG a picture"
     assert (page / "figure-2.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
