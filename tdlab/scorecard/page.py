@@ -80,7 +80,7 @@ def _block(rows: pd.DataFrame, image: str, behind: Mapping[str, Sequence[str]]) 
     link = f'<a href="../{first.page}/{first.page}.html">{first.page}</a>'
     return (
         f'<section class="claim" id="{first.claim}">'
-        f"<h3>{_chip(first.overall)} {first.claim}</h3>"
+        f"<h2>{_chip(first.overall)} {first.claim}</h2>"
         f"<p>{_text(first.statement)} <small>{escape(first.origin)}; more in the report {link}"
         f"</small></p>{mathml(first.equation, block=True)}"
         f'<div class="evidence">{image}{_findings(rows)}</div>'

@@ -60,13 +60,12 @@ def made(folder: Path) -> Path:
 
 
 def _notebook(text: str, said: tuple[str, object], parameters: str | None) -> NotebookNode:
-    tagged = {"metadata": {"tags": ["parameters"]}}
-    cells = [
-        new_markdown_cell(text),
-        *([new_code_cell(parameters, **tagged)] if parameters else []),
-        new_markdown_cell("## What was found\n\nAs [the paper](https://example.org/abs) says."),
-        new_code_cell(CODE),
-    ]
+    cells = [new_markdown_cell(text), new_code_cell(CODE)]
+    if parameters:  # the summary has neither these nor a second heading
+        cells[1:1] = [
+            new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            new_markdown_cell("## What was found\n\nAs [it](https://example.org/abs) says."),
+        ]
     return new_notebook(cells=cells, metadata={"tdlab": dict([said])})
 
 
