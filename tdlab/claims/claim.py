@@ -58,7 +58,8 @@ class Claim:
         return f"<claim {self.id}: {self.statement}>"
 
     def _repr_html_(self) -> str:
-        facts = {"source": self.source, "rule": self.rule, "shown on the page": self.page}
+        facts = {"source": self.source, "rule": self.rule, "regime": self.regime}
+        facts |= {"shown on the page": self.page}
         rows = "".join(
             f'<tr><th scope="row">{name}</th><td>{escape(fact)}</td></tr>'
             for name, fact in facts.items()
@@ -129,8 +130,10 @@ def reaches(
     Returns:
         The finding; it disagrees only where the curve is above ``limit`` and no longer falls.
     """
-    verdict = _read(measured.high <= limit, measured.low <= limit or falling.low > 0)
-    return Finding(part, prediction, measured, verdict, (-math.inf, limit))
+    falls = measured.low > limit and falling.low > 0
+    verdict = _read(measured.high <= limit, measured.low <= limit or falls)
+    note = "still falling at the end" if falls else ""
+    return Finding(part, prediction, measured, verdict, (-math.inf, limit), note)
 
 
 def within(part: str, measured: Interval, low: float, high: float, prediction: str) -> Finding:

@@ -53,7 +53,6 @@ def run(
         line = _Line(page.name, out / failed)
         if not anew and (since := _unchanged(page, out)):
             _forget_failed(page.name, out / failed)
-            index.write(out)
             line.skip(since)
             continue
         with notebooks.staging(out) as staged:
@@ -61,6 +60,7 @@ def run(
         index.write(out)
         line.end(failure)
         failures += [f"{page.name}: {failure}"] if failure else []
+    index.write(out)  # also where nothing was made anew
     for name, points in grids.items():
         with notebooks.staging(out) as staged:
             (folder := staged / name).mkdir()

@@ -3,13 +3,14 @@
 from io import BytesIO
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 WIDTH = 640  # in pixels: twice as many as an index shows
 
 
-def in_few_colours(picture: bytes) -> bytes:
-    """A PNG at a third of its size, which looks the same."""
-    return _few(_on_white(picture))
+def in_few_colours(picture: bytes, description: str) -> bytes:
+    """A PNG at a third of its size, which looks the same and carries what it shows in words."""
+    return _few(_on_white(picture), description)
 
 
 def thumbnail(picture: bytes) -> bytes:
@@ -32,7 +33,9 @@ def _on_white(picture: bytes) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _few(image: Image.Image) -> bytes:
-    file = BytesIO()
-    image.quantize(64, Image.Quantize.FASTOCTREE).save(file, format="png", optimize=True)
+def _few(image: Image.Image, description: str = "") -> bytes:
+    file, words = BytesIO(), PngInfo()
+    words.add_text("Description", description)
+    few = image.quantize(64, Image.Quantize.FASTOCTREE)
+    few.save(file, format="png", optimize=True, pnginfo=words)
     return file.getvalue()

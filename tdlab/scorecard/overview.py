@@ -35,13 +35,15 @@ class _Row(NamedTuple):
     draw: Callable[[Axes, float], None]  # with its top at that height
 
 
-def overview(verdicts: pd.DataFrame) -> Drawing:
+def overview(verdicts: pd.DataFrame, about: str) -> Drawing:
     """The picture of a scorecard's verdicts, as it is read at a width of 800 pixels.
+
+    ``about`` says above it what was measured.
 
     Returns:
         A figure whose label counts the verdicts.
     """
-    rows = [*_rows(verdicts)]
+    rows = [_Row(_HEAD, partial(_about, about=about)), *_rows(verdicts)]
     height = sum(row.height for row in rows) + _LINE
     figure = Drawing(figsize=(WIDTH / 100, height / 100), dpi=200)
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
@@ -51,7 +53,7 @@ def overview(verdicts: pd.DataFrame) -> Drawing:
         row.draw(ax, top)
         top += row.height
     total = ", ".join(f"{verdict}: {count}" for verdict, count in counted(verdicts).items())
-    figure.set_label(f"The verdict on every claim. {total}.")
+    figure.set_label(f"The verdict on every claim, {about}. {total}.")
     return figure
 
 
@@ -99,6 +101,10 @@ def _bar(ax: Axes, row: Any, middle: float) -> None:
     ax.plot([low, high], [middle, middle], color=colour, linewidth=1.6, solid_capstyle="butt")
     if not math.isnan(row.value):
         ax.plot(_BAR + scale(row.value), middle, "o", color=colour, markersize=4)
+
+
+def _about(ax: Axes, top: float, about: str) -> None:
+    _text(ax, 4, top, about, color="0.35")
 
 
 def _head(ax: Axes, top: float, counts: Mapping[str, int]) -> None:

@@ -37,7 +37,8 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
             file.write(png(figure, dpi=160))
     if len(found.verdicts):
         with whole_or_absent(folder / OVERVIEW) as file:
-            file.write(in_few_colours(png(overview(found.verdicts))))
+            drawn = overview(found.verdicts, f"at preset {found.preset}; seeds: {_seeds(found)}")
+            file.write(in_few_colours(png(drawn), str(drawn.get_label())))
     said = {claim: words(found, figure, claim) for claim, figure in shown.items()}
     text = "\n".join([*_head(found, seconds), *_figures(said), *_table(found.verdicts)])
     with whole_or_absent(path) as file:
@@ -46,14 +47,13 @@ def write(path: Path, found: Scorecard, seconds: float) -> None:
 
 def _head(found: Scorecard, seconds: float) -> Iterator[str]:
     origin = provenance()
-    seeds = ", ".join(f"{name} {card.setting.seeds}" for name, card in found.cards.items())
     changed = "".join(f", {name} = {value}" for name, value in found.changes.items())
     versions = ", ".join(f"{name} {origin[name]}" for name in ("python", "torch", "numpy"))
     total = ", ".join(f"{count} {verdict}" for verdict, count in counted(found.verdicts).items())
     yield "# The scorecard"
     yield ""
     yield f"What the papers predict beside what was measured: {total}."
-    runs = f"seeds of the studies: {seeds}; {len(found.runs)} runs"
+    runs = f"seeds of the studies: {_seeds(found)}; {len(found.runs)} runs"
     yield f"Preset `{found.preset}`{changed}; {runs}."
     yield f"Commit `{origin['commit']}`, {versions}, {origin['threads']} threads, {seconds:.0f} s."
     yield "`make scorecard` writes this file and its figures anew; `make report` makes the page"
@@ -62,6 +62,10 @@ def _head(found: Scorecard, seconds: float) -> Iterator[str]:
     for claim, why in found.failed.items():
         yield f"`{claim}` could not be measured: {why}."
         yield ""
+
+
+def _seeds(found: Scorecard) -> str:
+    return ", ".join(f"{name} {card.setting.seeds}" for name, card in found.cards.items())
 
 
 def _figures(said: Mapping[str, str]) -> Iterator[str]:

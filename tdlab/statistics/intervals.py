@@ -73,7 +73,8 @@ def proportion_interval(successes: float | int, trials: int, confidence: float =
     centre = p + z**2 / (2 * trials)
     half = z * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
     low, high = (np.array([centre - half, centre + half]) / (1 + z**2 / trials)).clip(0, 1)
-    return Interval(p, float(low), float(high))
+    # At the ends one bound is the proportion itself, which rounding would miss.
+    return Interval(p, min(p, float(low)), max(p, float(high)))
 
 
 def error_interval(

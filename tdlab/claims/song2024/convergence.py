@@ -26,7 +26,7 @@ def _global(phase: pd.DataFrame, rates: pd.DataFrame) -> list[Finding]:
                 _log10(select(phase, quantity="relative loss", **point)),
                 float(np.log10(ZERO)),
                 over_seeds(phase, quantity="fall", **point),
-                f"zero loss, here <= {ZERO:g}",
+                f"zero loss, here log10 <= {np.log10(ZERO):g}",
             )
         )
     for kernel in KERNELS:

@@ -156,7 +156,8 @@ def test_the_end_of_a_curve_disagrees_only_where_it_is_above_the_limit_and_no_lo
 ):
     interval = Interval((low + high) / 2, low, high)
     verdict = still_falling if falls else flat
-    expected = Finding("x", "w", interval, verdict, (-math.inf, LIMIT))
+    note = "still falling at the end" if falls and low > LIMIT else ""
+    expected = Finding("x", "w", interval, verdict, (-math.inf, LIMIT), note)
     assert reaches("x", interval, LIMIT, falling, "w") == expected
 
 

@@ -24,7 +24,9 @@ def pixels(picture: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_few_colours_are_those_of_the_picture_on_white(mode):
-    found = pixels(in_few_colours(png(300, 200, mode)))
+    small = in_few_colours(png(300, 200, mode), "Half of it.")
+    assert Image.open(BytesIO(small)).info["Description"] == "Half of it."
+    found = pixels(small)
     assert found.shape == (200, 300, 3)
     assert abs(found[:, :150] - [0, 114, 178]).max() <= 8
     assert abs(found[:, 150:] - 255).max() <= 8

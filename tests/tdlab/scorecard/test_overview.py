@@ -10,12 +10,13 @@ from tdlab.scorecard import overview as drawn
 from tdlab.scorecard.overview import COLOURS, WIDTH, counted, overview
 from tests.tdlab.scorecard.cards import FINDINGS, FOUND, OTHER
 
+ABOUT = "at preset quick; seeds: icl 3"
 LONG = "the share of what one kernel alone has solved " * 4
 
 
 @pytest.fixture
 def ax():
-    (ax,) = overview(FOUND.verdicts).axes
+    (ax,) = overview(FOUND.verdicts, ABOUT).axes
     return ax
 
 
@@ -34,7 +35,7 @@ def boxes(figure):
 
 
 def test_it_is_read_at_eight_hundred_pixels_and_holds_all_that_is_drawn():
-    figure = overview(FOUND.verdicts)
+    figure = overview(FOUND.verdicts, ABOUT)
     assert figure.get_size_inches()[0] * figure.dpi == 2 * WIDTH
     (ax,) = figure.axes
     height = ax.get_ylim()[0]
@@ -68,7 +69,7 @@ def test_the_interval_lies_on_what_agrees_where_it_agrees(ax):
 def test_words_of_any_length_stay_in_their_column_and_their_row():
     verdicts = FOUND.verdicts
     verdicts = verdicts.assign(quantity=LONG, statement=LONG, prediction=LONG)
-    figure = overview(verdicts)
+    figure = overview(verdicts, ABOUT)
     places = sorted(boxes(figure))
     claims = [place for place in places if drawn._CLAIM <= place[0] < drawn._BAR]
     assert all(right < drawn._BAR for _, _, right, _ in claims)
@@ -83,21 +84,21 @@ def test_words_of_any_length_stay_in_their_column_and_their_row():
 
 def test_its_label_counts_the_verdicts():
     assert counted(FOUND.verdicts) == {"agrees": 1, "inconclusive": 1}
-    label = overview(FOUND.verdicts).get_label()
-    assert label == "The verdict on every claim. agrees: 1, inconclusive: 1."
+    label = overview(FOUND.verdicts, ABOUT).get_label()
+    assert label == f"The verdict on every claim, {ABOUT}. agrees: 1, inconclusive: 1."
 
 
 def test_no_number_has_no_dot():
     rows = FOUND.verdicts[FOUND.verdicts.claim == "cot.two"]
-    (ax,) = overview(rows.assign(value=float("nan"))).axes
+    (ax,) = overview(rows.assign(value=float("nan")), ABOUT).axes
     assert not [line for line in ax.lines if line.get_marker() == "o"]
-    (ax,) = overview(pd.DataFrame(rows)).axes
+    (ax,) = overview(pd.DataFrame(rows), ABOUT).axes
     assert len([line for line in ax.lines if line.get_marker() == "o"]) == 1
 
 
 def test_what_a_terminal_spells_out_stands_in_symbols_and_a_dollar_begins_no_formula():
     rows = FOUND.verdicts.assign(statement="T = Theta(eps^-1)", prediction="$1 or $2")
-    (ax,) = overview(rows).axes
+    (ax,) = overview(rows, ABOUT).axes
     assert "T = Θ(ε⁻¹)" in texts(ax)
     literal = [text for text in ax.texts if text.get_text() == "$1 or $2"]
     assert literal

@@ -39,6 +39,12 @@ def test_proportion_interval_is_wilsons(successes, trials):
     np.testing.assert_allclose(measured, [successes / trials, *expected], atol=1e-12)
 
 
+@pytest.mark.parametrize("trials", range(1, 40))
+def test_a_proportion_lies_within_its_interval_also_where_none_or_all_succeed(trials):
+    assert proportion_interval(0, trials).low == 0
+    assert proportion_interval(trials, trials).high == 1
+
+
 def both(errors, prompts):
     """Student's interval over seeds and Wilson's over all prompts, by scipy."""
     n, mean = len(errors), errors.mean()
