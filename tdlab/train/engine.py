@@ -24,7 +24,19 @@ from tdlab.machine import one_thread
 from tdlab.models import Params
 from tdlab.run import Run
 from tdlab.train.basis import change_of_basis
-from tdlab.train.ensemble import MOVING, Data, Members, chance, data, draw, learn, moving, start
+from tdlab.train.ensemble import (
+    MOVING,
+    Data,
+    Members,
+    chance,
+    data,
+    draw,
+    first_of,
+    learn,
+    moving,
+    start,
+)
+from tdlab.train.fitting import require_fit
 from tdlab.train.program import Program, Traced, direct
 
 COMPILED = 8  # (ours) members that a core holds in its cache
@@ -61,6 +73,7 @@ class Engine:
         self._run, self._path, self._size = runs[0], path, len(runs)
         its_data, axes = data(runs, device)
         began = start(runs, device, params)
+        require_fit(runs[0], first_of(its_data, axes), {k: v[0] for k, v in began.params.items()})
         with one_thread():
             world = its_data.world
             there, self._back = change_of_basis(runs[0], world, axes.world, began.params)

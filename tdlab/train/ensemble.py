@@ -153,6 +153,12 @@ def data(runs: Sequence[Run], device: torch.device) -> tuple[Data, Data]:
     return Data(world, key, scalars, frozen), axes
 
 
+def first_of(its: Data, axes: Data) -> World:
+    """The world of the first member."""
+    pairs = zip(its.world, axes.world, strict=True)
+    return type(its.world)(*(leaf if axis is None else leaf[0] for leaf, axis in pairs))
+
+
 def _stays_from(run: Run, name: str) -> int:
     return dict(run.frozen).get(name, NEVER) if name in run.moving else 0
 
@@ -205,9 +211,7 @@ def learn(run: Run, axes: Data, names: Sequence[str]) -> Learn:
 
         def risk(at: Params) -> tuple[Tensor, Tensor]:
             output = over_prompts(run.model, {**members.params, **at}, batch).output
-            _require_same_shape(output, batch.target)
             each = loss_of(output, batch.target)
-            _require_one_a_prompt(run, each)
             return each.mean(), each
 
         def loss_at(at: Params) -> Tensor:
@@ -232,22 +236,6 @@ def _batch(run: Run, data: Data, drawn: Drawn) -> Batch:
     if isinstance(drawn, Batch):
         return drawn
     return run.task.draw(data.world, data.key.new_empty((run.batch, 0), dtype=run.torch_dtype))
-
-
-def _require_same_shape(output: Tensor, target: Tensor) -> None:
-    if output.shape != target.shape:  # a loss would broadcast one against the other
-        raise ValueError(
-            f"the model's outputs have shape {tuple(output.shape)} on a batch, but the task's "
-            f"targets {tuple(target.shape)}"
-        )
-
-
-def _require_one_a_prompt(run: Run, losses: Tensor) -> None:
-    if losses.shape != (run.batch,):
-        raise ValueError(
-            f"loss {run.loss!r} has shape {tuple(losses.shape)} on a batch of {run.batch}, but "
-            f"must be one number a prompt; try another of {', '.join(LOSSES)} with this model"
-        )
 
 
 def _unless_ended(

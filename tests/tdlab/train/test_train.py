@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from synthetic_tasks import FullBatch, InContextClassification, OutOfDomain, TokenRegression, sample
+from synthetic_tasks import InContextClassification, OutOfDomain, sample
 from synthetic_tasks.threefry import stream
-from tdlab.models import KernelLayer, OneLayer, Params, PolyNorm, Transformer
+from tdlab.models import OneLayer, Params, PolyNorm, Transformer
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
 from tdlab.schedule import At, Every
@@ -288,31 +288,6 @@ def test_runs_of_different_programs_are_no_ensemble():
         Training([RUN, MEMBERS[1], other])
     with pytest.raises(ValueError, match=r"^there are no runs"):
         Training([])
-
-
-def test_outputs_of_another_shape_than_the_targets_are_refused_and_not_broadcast():
-    task = FullBatch(of=TokenRegression(samples=3, tokens=2, width=5, outputs=3))
-    model = KernelLayer(width=5, heads=2, outputs=1)
-    line = (
-        r"^the model's outputs have shape \(3, 2, 1\) on a batch, but the task's targets "
-        r"\(3, 2, 3\)$"
-    )
-    with pytest.raises(ValueError, match=line):
-        fit([Run(task=task, model=model, loss="token_squared", batch=3, steps=2)])
-
-
-@pytest.mark.parametrize("batch", [1, 9])
-def test_a_loss_that_is_not_one_number_a_prompt_is_refused_in_one_line(batch):
-    # The squared loss sums over the last axis, which with one output a prompt is the prompts.
-    run = replace(RUN, loss="squared", batch=batch)
-    line = (
-        rf"^loss 'squared' has shape \(\) on a batch of {batch}, but must be one number a prompt; "
-        r"try another of hinge, logistic, squared, token_squared with this model$"
-    )
-    with pytest.raises(ValueError, match=line):
-        fit([run])
-    for loss in ("hinge", "logistic"):
-        assert fit([replace(run, loss=loss)])[0].loss.isfinite().all()
 
 
 def test_training_warns_of_nothing_when_nothing_is_wrong():
