@@ -29,6 +29,12 @@ class Batch(NamedTuple):
     target: Float[Tensor, "..."]  # b, then any trailing axes
     latent: Latent
 
+    def __repr__(self) -> str:
+        shapes = ((name, getattr(self, name)) for name in ("prompt", "mask", "target"))
+        told = ", ".join(f"{name} {tuple(leaf.shape)}" for name, leaf in shapes)
+        hidden = ", ".join(getattr(self.latent, "_fields", ()))
+        return f"<batch: {told}; latent {hidden or 'nothing'}>"
+
 
 @runtime_checkable
 class Task(Protocol):

@@ -26,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     try:
         _put_into_environment(arguments)
-        return arguments.command(arguments)
+        status = arguments.command(arguments)
+        sys.stdout.flush()
+        return int(status)
+    except BrokenPipeError:  # who reads has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return done
     except KeyboardInterrupt:
         print("\ntdlab: interrupted; nothing half-written is left", file=sys.stderr)
         return interrupted

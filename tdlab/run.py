@@ -59,7 +59,7 @@ class Run:
             its = getattr(self, name)
             if isinstance(its, type) or not isinstance(its, kind):
                 raise TypeError(
-                    f"{name} is {its!r}, but must be a {kind.__name__}{_lacking(its, kind)}"
+                    f"{name} is {its!r}, but must be {_article(kind.__name__)}{_lacking(its, kind)}"
                 )
         if self.after is not None and not isinstance(self.after, Run):
             raise TypeError(f"after is {self.after!r}, but must be a Run or None")
@@ -161,6 +161,10 @@ class Run:
             require_count(f"the step from which {name} is frozen", step, 0)
         if len(dict(self.frozen)) < len(self.frozen):
             raise ValueError(f"frozen is {self.frozen}, but must name a parameter once")
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
 
 
 def _lacking(item: Any, protocol: Any) -> str:

@@ -5,7 +5,7 @@ where the whole interval satisfies it, ``disagrees`` where none of it does, else
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, NamedTuple
@@ -68,7 +68,9 @@ class Claim:
         return f"{said}{mathml(self.equation, block=True)}<table>{rows}</table>"
 
     def findings(self, measurements: Any) -> list[Finding]:
-        """The findings on the tables of ``measurements``, which measures what is missing."""
+        """The findings on what a study's measurements, or a mapping, have under ``needs``."""
+        if isinstance(measurements, Mapping):
+            return self.judge(*(measurements[name] for name in self.needs))
         return self.judge(*(getattr(measurements, name) for name in self.needs))
 
     def in_regime(self, setting: Any) -> str:

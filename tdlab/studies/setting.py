@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from synthetic_tasks.value import meant, require_choice
+from synthetic_tasks.value import as_html, meant, require_choice
 from tdlab.statistics import POINTS
 
 S = TypeVar("S")
@@ -36,6 +36,6 @@ def require_points(name: str, values: Sequence[float]) -> None:
 
 
 def shown(setting: Any) -> str:
-    """What a notebook shows of a setting: every number that the measurements rest on."""
-    numbers = (f"{field.name} = {getattr(setting, field.name)}" for field in fields(setting))
-    return f"<p>Setting: {', '.join(numbers)}</p>"
+    """What a notebook shows of a setting: folded, every number that the measurements rest on."""
+    count = len(fields(setting))
+    return f"<details><summary>the setting, {count} numbers</summary>{as_html(setting)}</details>"

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from tdlab.executors import Borrowed, Fleet, Unreachable, named
 from tdlab.listed import Results
@@ -43,7 +44,7 @@ class Outcome:
 
 
 def trained(
-    runs: Sequence[Run],
+    runs: Sequence[Run] | Any,
     *,
     store: Store | None = None,
     executor: Executor | str | None = None,
@@ -72,7 +73,11 @@ def trained(
 
     Returns:
         The results, in the order of the runs.
+
+    Raises:
+        TypeError: for one run that is in no list.
     """
+    _require_several(runs)
     store = Disk() if store is None else store
     if observe is not None:
         befores = [run.after for run in runs if run.after is not None]
@@ -105,10 +110,19 @@ def train(
 
     Returns:
         What became of each run.
+
+    Raises:
+        TypeError: for one run that is in no list.
     """
+    _require_several(runs)
     store = Disk() if store is None else store
     kind = partial(Job, device=device, save_every=save_every)
     return _train(runs, store, executor, kind, path, memory, fail_fast=fail_fast)
+
+
+def _require_several(runs: Any) -> None:
+    if isinstance(runs, Run):
+        raise TypeError("a sweep takes a list of runs; of a single one that is [run]")
 
 
 def report(outcome: Outcome) -> str:

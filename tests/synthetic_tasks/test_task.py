@@ -137,3 +137,11 @@ class Loose(NamedTuple):
 def test_a_world_that_is_no_named_tuple_of_tensors_is_refused(world):
     with pytest.raises(TypeError, match=r"^a world is .*, but must be a named tuple of tensors$"):
         cast(world, torch.float32)
+
+
+def test_a_batch_prints_its_shapes_and_what_is_hidden():
+    task = InContextClassification(length=4)
+    assert repr(sample(task, seed=0, size=3)) == (
+        "<batch: prompt (3, 5, 60), mask (3, 5), target (3,); "
+        "latent task, pattern, label, relevant>"
+    )

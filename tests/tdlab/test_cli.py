@@ -298,3 +298,12 @@ def test_an_interrupted_report_leaves_nothing_half_written_and_nothing_running(t
     assert said.strip() == "tdlab: interrupted; nothing half-written is left"
     assert list(out.iterdir()) == []
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def test_a_reader_that_has_read_enough_is_no_failure(tmp_path):
+    command = [*COMMAND, "runs", "list", "--store", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, said = process.communicate()
+    assert (process.returncode, said) == (cli.done, b"")

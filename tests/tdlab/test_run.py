@@ -273,7 +273,7 @@ def test_a_dtype_is_torchs():
         ({"task": "icl"}, TypeError, "task is 'icl', but must be a Task"),
         ({"task": InContextClassification}, TypeError, "task is <class .*>, but must be a Task"),
         ({"model": None}, TypeError, "model is None, but must be a Model"),
-        ({"optimiser": 0.1}, TypeError, r"optimiser is 0\.1, but must be a Optimiser"),
+        ({"optimiser": 0.1}, TypeError, r"optimiser is 0\.1, but must be an Optimiser"),
         (
             {"after": "fab0b38f0856"},
             TypeError,

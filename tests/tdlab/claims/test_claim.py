@@ -207,7 +207,8 @@ def test_a_claim_is_judged_on_what_it_needs_in_that_order():
 
     judged = replace(claim("x", judge), needs=("a", "c"))
     assert judged.findings(Measurements()) is FINDINGS
-    assert found == [(2, 3)]
+    assert judged.findings({"c": 5, "a": 4}) is FINDINGS
+    assert found == [(2, 3), (4, 5)]
 
 
 def test_each_regime_has_a_verdict_of_its_own():

@@ -7,6 +7,7 @@ import torch
 
 from synthetic_tasks import FullBatch, InContextClassification, TokenRegression
 from synthetic_tasks.threefry import stream
+from tdlab import sweep
 from tdlab.models import KERNELS, KernelLayer, OneLayer
 from tdlab.optimisers import SGD, Adam, Backtracking
 from tdlab.run import Run
@@ -348,3 +349,8 @@ def test_an_outcome_prints_what_became_of_the_runs():
     first, *rest = repr(outcome).splitlines()
     assert first == "<1 were there, 2 were trained, 0 diverged, 1 failed"
     assert RUN.id in "".join(rest)
+
+
+def test_one_run_in_no_list_is_refused_by_saying_what_would_be_right():
+    with pytest.raises(TypeError, match=r"^a sweep takes a list of runs; .* \[run\]$"):
+        sweep.trained(RUN)

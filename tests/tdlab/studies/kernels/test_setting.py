@@ -1,6 +1,5 @@
 """The presets of the attention-kernel study, and the runs that a setting asks for."""
 
-import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -112,14 +111,6 @@ def test_none_means_the_presets_value_and_anything_else_is_taken():
     assert setting("paper") == PRESETS["paper"]
     changed = setting("quick", width=16, seeds=None, heads=[2, 5])
     assert of(changed, "width seeds heads") == [16, PRESETS["quick"].seeds, (2, 5)]
-
-
-def test_a_notebook_shows_every_field_of_a_setting_with_its_value():
-    shown = OTHER._repr_html_().removeprefix("<p>Setting: ").removesuffix("</p>")
-    # Fields are split at commas outside of tuples.
-    pairs = [f"{field.name} = {getattr(OTHER, field.name)}" for field in fields(OTHER)]
-    assert re.split(r", (?=\w+ = )", shown) == pairs
-    assert len(pairs) > 40
 
 
 # Regression.
