@@ -2,6 +2,8 @@
 
 import re
 
+MARKS = {"agrees": "✓", "disagrees": "✗", "inconclusive": "?"}  # of verdicts
+
 # From patterns of what is written to what is shown.
 SYMBOLS = {
     r"\beps\b": "ε",

@@ -1,13 +1,14 @@
 """The findings on claims as a tidy table, and how a notebook shows it."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from tdlab.claims.claim import AGREES, DISAGREES, INCONCLUSIVE, Claim, Finding, nearer, overall
-from tdlab.symbols import SYMBOLS
+from tdlab.studies.regimes import NEARER, OURS
+from tdlab.symbols import MARKS, in_symbols
 
 
 def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], setting: Any) -> pd.DataFrame:
@@ -53,25 +54,64 @@ def table(claims: Sequence[tuple[Claim, Sequence[Finding]]], setting: Any) -> pd
     )
 
 
-def summary(table: pd.DataFrame) -> Styler:
-    """A table of findings as a notebook shows it: a row a finding, nothing cut off."""
-    names = {"quantity": "measured quantity", "measurement": "value [95 % interval]"}
-    shown = table[["claim", "regime", *names, "prediction", "verdict", "note"]]
-    shown = shown.rename(columns=names).replace(SYMBOLS, regex=True)
-    # A column that is the same for all tells nothing.
-    shown = shown.drop(columns=[c for c in ("regime", "note") if shown[c].nunique() < 2])
-    index = [name for name in ("claim", "regime", names["quantity"]) if name in shown]
-    styler = shown.set_index(index).style
-    return styler.set_properties(**{"text-align": "left"}).map(_colour, subset=["verdict"])
+def summary(table: pd.DataFrame) -> "Summary":
+    """A table of findings as a notebook shows it: claim by claim, nothing cut off."""
+    return Summary(table)
 
 
-def _colour(verdict: str) -> str:
-    """A report's own colours, which suit its mode; elsewhere ones that both modes can bear.
+class Summary:
+    """The findings of a table, each below its claim: a page of text, or of HTML."""
 
-    The word itself says the same.
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.table = table
 
-    Returns:
-        The style of its cell.
-    """
+    def __repr__(self) -> str:
+        return "\n".join(
+            line
+            for claim, rows in self.table.groupby("claim", sort=False)
+            for line in (f"{claim} {rows.overall.iloc[0]}", *map(_line, rows.itertuples()))
+        )
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self) -> str:
+        """A table in which each claim heads its findings."""
+        names = ("", "measured", "value [95 %]", "predicted")
+        head = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in names)
+        body = "".join(
+            _heading(str(claim), rows) + "".join(map(_row, rows.itertuples()))
+            for claim, rows in self.table.groupby("claim", sort=False)
+        )
+        return f'<table class="verdicts"><tr>{head}</tr>{body}</table>'
+
+
+def _line(row: Any) -> str:
+    where = f" ({row.regime})" if row.regime != OURS else ""
+    return f"  {row.verdict}: {row.quantity}{where}: {row.measurement}, predicted {row.prediction}"
+
+
+def _heading(claim: str, rows: pd.DataFrame) -> str:
+    verdicts = _coloured(rows.overall.iloc[0])
+    if (there := rows.nearer.iloc[0]) is not None and not pd.isna(there):
+        verdicts += f" ({NEARER}: {_coloured(there)})"
+    return f'<tr><th scope="rowgroup" colspan="4">{claim}: {verdicts}</th></tr>'
+
+
+def _row(row: Any) -> str:
+    said = [NEARER] * (row.regime == NEARER) + [in_symbols(row.note)] * bool(row.note)
+    more = "".join(f"<br><small>{escape(each)}</small>" for each in said)
+    mark = _coloured(row.verdict, MARKS[row.verdict])
+    measured, predicted = (escape(in_symbols(each)) for each in (row.quantity, row.prediction))
+    cells = (mark, measured + more, escape(row.measurement), predicted)
+    # A notebook would set them to the right.
+    told = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
+    return f"<tr>{told}</tr>"
+
+
+def _coloured(verdict: str, mark: str = "") -> str:
+    """A verdict, or its mark, in a report's own colours, which suit its mode; elsewhere in ours."""
     colours = {AGREES: "#2e8b57", DISAGREES: "#d2571e", INCONCLUSIVE: "#808080"}
-    return f"color: var(--{verdict}, {colours[verdict]}); font-weight: bold"
+    style = f"color: var(--{verdict}, {colours[verdict]}); font-weight: bold"
+    name = f' role="img" aria-label="{verdict}"' if mark else ""
+    return f'<span style="{style}"{name}>{mark or verdict}</span>'

@@ -17,9 +17,9 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from tdlab.mathml import mathml
-from tdlab.report.record import breakable, claims, decisive, facts, given, marks, settings
+from tdlab.report.record import breakable, claims, decisive, facts, given, settings
 from tdlab.report.sealing import seal
-from tdlab.symbols import in_symbols
+from tdlab.symbols import MARKS, in_symbols
 
 _templates = Path(__file__).parent / "templates"
 # In this order they are preferred: an SVG is as sharp on any screen and on paper.
@@ -65,7 +65,7 @@ def rendered(template: str, **values: object) -> str:
     environment.filters |= {"given": given, "settings": settings}
     environment.filters |= {"markdown": _as_markup, "number": _number, "symbols": in_symbols}
     environment.filters["breakable"] = lambda name: Markup(breakable(name))
-    shared = {"style": Markup(_style()), "facts": facts, "marks": marks}
+    shared = {"style": Markup(_style()), "facts": facts, "marks": MARKS}
     return environment.get_template(f"{template}.html.j2").render(**shared | values)
 
 

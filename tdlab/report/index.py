@@ -7,7 +7,8 @@ from typing import Any
 
 from tdlab.report import html
 from tdlab.report.notebooks import staging
-from tdlab.report.record import claims, marks, pictured, read, settings
+from tdlab.report.record import claims, pictured, read, settings
+from tdlab.symbols import MARKS
 
 
 def write(out: Path) -> None:
@@ -65,4 +66,4 @@ def _in_order(value: str) -> tuple[float, str]:
 def _tally(records: Sequence[dict[str, Any]]) -> dict[str, int]:
     """How many claims came to each verdict."""
     verdicts = [each for record in records for each in claims(record["verdicts"]).values()]
-    return {verdict: verdicts.count(verdict) for verdict in marks}
+    return {verdict: verdicts.count(verdict) for verdict in MARKS}

@@ -8,8 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-marks = {"agrees": "✓", "disagrees": "✗", "inconclusive": "?"}
-
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """Writes a record."""

@@ -12,11 +12,10 @@ from matplotlib.patches import Rectangle
 
 from tdlab.claims.claim import AGREES, DISAGREES, INCONCLUSIVE
 from tdlab.figures.style import PALETTE, Drawing
-from tdlab.report.record import marks
 from tdlab.scorecard.page import decisive
 from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
-from tdlab.symbols import in_symbols
+from tdlab.symbols import MARKS, in_symbols
 
 # Told apart by the mark as well, and by how light they are.
 COLOURS = {AGREES: PALETTE[0], DISAGREES: PALETTE[3], INCONCLUSIVE: "0.45"}
@@ -60,7 +59,7 @@ def overview(verdicts: pd.DataFrame, about: str) -> Drawing:
 def counted(verdicts: pd.DataFrame) -> dict[str, int]:
     """How many claims have which verdict; verdicts that none has are left out."""
     counts = verdicts.drop_duplicates("claim").overall.value_counts()
-    return {verdict: int(counts[verdict]) for verdict in marks if verdict in counts}
+    return {verdict: int(counts[verdict]) for verdict in MARKS if verdict in counts}
 
 
 def _rows(verdicts: pd.DataFrame) -> Iterator[_Row]:
@@ -73,7 +72,7 @@ def _rows(verdicts: pd.DataFrame) -> Iterator[_Row]:
 
 def _claim(rows: pd.DataFrame) -> _Row:
     row = decisive(rows[rows.regime == OURS])
-    there = "" if pd.isna(row.nearer) else f"  ({NEARER}: {marks[row.nearer]} {row.nearer})"
+    there = "" if pd.isna(row.nearer) else f"  ({NEARER}: {MARKS[row.nearer]} {row.nearer})"
     left = [_lines(row.statement, _CLAIM), _lines(row.quantity + there, _CLAIM)]
     right = [[row.measurement], _lines(row.prediction, _NUMBERS)]
     count = max(len(dark) + len(pale) for dark, pale in (left, right))
@@ -81,7 +80,7 @@ def _claim(rows: pd.DataFrame) -> _Row:
 
     def draw(ax: Axes, top: float) -> None:
         ax.plot([0, WIDTH], [top, top], color="0.9", linewidth=0.6)
-        _text(ax, 12, top, marks[row.overall], color=COLOURS[row.overall], size=11, ha="center")
+        _text(ax, 12, top, MARKS[row.overall], color=COLOURS[row.overall], size=11, ha="center")
         _column(ax, _CLAIM, top, *left)
         _column(ax, _NUMBERS, top, *right)
         _bar(ax, row, top + height / 2)
@@ -109,7 +108,7 @@ def _about(ax: Axes, top: float, about: str) -> None:
 
 def _head(ax: Axes, top: float, counts: Mapping[str, int]) -> None:
     for place, (verdict, count) in enumerate(counts.items()):
-        words = f"{marks[verdict]} {verdict}: {count}"
+        words = f"{MARKS[verdict]} {verdict}: {count}"
         _text(ax, _CLAIM + 120 * place, top, words, color=COLOURS[verdict], weight="bold")
     _text(ax, _BAR, top, "shaded: predicted", color="0.35")
     _text(ax, _NUMBERS, top, "measured [95 %], and predicted", color="0.35")

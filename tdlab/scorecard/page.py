@@ -13,11 +13,11 @@ from tdlab.figures.small import small
 from tdlab.figures.style import svg
 from tdlab.figures.words import alt
 from tdlab.mathml import mathml
-from tdlab.report.record import breakable, marks
+from tdlab.report.record import breakable
 from tdlab.scorecard.card import Scorecard, runs_of
 from tdlab.scorecard.scale import of_finding
 from tdlab.studies.regimes import NEARER, OURS
-from tdlab.symbols import in_symbols
+from tdlab.symbols import MARKS, in_symbols
 
 _WIDTH, _HEIGHT, _EDGE = 170, 20, 6  # of a finding, in pixels
 
@@ -96,7 +96,7 @@ def _findings(rows: pd.DataFrame) -> str:
         where = f" <small>({NEARER})</small>" if row.regime == NEARER else ""
         note = f"<br><small>{_text(row.note)}</small>" if row.note else ""
         parts.append(
-            f'<tr><td class="{row.verdict}" title="{row.verdict}">{marks[row.verdict]}</td>'
+            f'<tr><td class="{row.verdict}" title="{row.verdict}">{MARKS[row.verdict]}</td>'
             f"<td>{_text(row.quantity)}{where}{note}</td><td>{_bar(row)}</td>"
             f"<td>{escape(row.measurement)}</td><td>{_text(row.prediction)}</td></tr>"
         )
@@ -148,7 +148,7 @@ def _nearer(rows: pd.DataFrame) -> str:
 
 
 def _chip(verdict: str) -> str:
-    return f'<span class="chip {verdict}">{marks[verdict]} {verdict}</span>'
+    return f'<span class="chip {verdict}">{MARKS[verdict]} {verdict}</span>'
 
 
 def _text(words: str) -> str:

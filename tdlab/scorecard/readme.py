@@ -8,14 +8,13 @@ import pandas as pd
 
 from tdlab.figures.style import png
 from tdlab.files import whole_or_absent
-from tdlab.report.record import marks
 from tdlab.report.thumbnails import in_few_colours
 from tdlab.results import provenance
 from tdlab.scorecard.card import Scorecard
 from tdlab.scorecard.overview import counted, overview
 from tdlab.scorecard.page import decisive, picture, words
 from tdlab.studies.regimes import NEARER, OURS
-from tdlab.symbols import in_symbols
+from tdlab.symbols import MARKS, in_symbols
 
 # Of these the figures are shown, as far as they were measured.
 SHOWN = (
@@ -80,9 +79,9 @@ def _table(verdicts: pd.DataFrame) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for claim, rows in verdicts.groupby("claim", sort=False):
         row = decisive(rows[rows.regime == OURS])
-        there = "" if pd.isna(row.nearer) else f"{marks[row.nearer]} {row.nearer}"
+        there = "" if pd.isna(row.nearer) else f"{MARKS[row.nearer]} {row.nearer}"
         cells = (
-            f"{marks[row.overall]} {row.overall}",
+            f"{MARKS[row.overall]} {row.overall}",
             there,
             f"**{claim}** {in_symbols(row.statement)}",
             in_symbols(row.quantity),
@@ -103,7 +102,7 @@ def _table(verdicts: pd.DataFrame) -> Iterator[str]:
     for _, row in verdicts.iterrows():
         where = f" ({NEARER})" if row.regime == NEARER else ""
         cells = (
-            marks[row.verdict],
+            MARKS[row.verdict],
             row.claim,
             in_symbols(row.quantity) + where,
             row.measurement,

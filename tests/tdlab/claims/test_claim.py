@@ -1,9 +1,9 @@
-import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from bs4 import BeautifulSoup
 
 from tdlab.claims.claim import (
     AGREES,
@@ -26,6 +26,7 @@ from tdlab.claims.verdicts import summary, table
 from tdlab.results import COLUMNS, keep
 from tdlab.statistics import Interval, PowerLaw
 from tdlab.studies.regimes import NEARER
+from tdlab.symbols import MARKS, in_symbols
 
 LIMIT = 0.7
 EVERYWHERE = Interval(0.7, -math.inf, math.inf)  # what a single seed gives
@@ -289,20 +290,31 @@ def test_the_range_that_agrees_the_regime_and_the_note_are_in_the_table():
     assert (row["overall"], row["nearer"]) == (U, A)
 
 
-def test_a_summary_shows_every_finding_with_nothing_cut_off():
-    long = FINDINGS[0]._replace(part="a part of many words " * 9)
-    shown = summary(table([(claim("one"), [long, *FINDINGS[1:]])], SETTING))
-    html = shown.to_html()
-    for each in (long, *FINDINGS[1:]):
-        assert each.part.strip() in html
-        assert str(each.measured) in html
-        assert each.verdict in html
-    assert shown.data.columns.tolist() == ["value [95 % interval]", "prediction", "verdict"]
-    assert json.dumps(shown.data.index.tolist()).count('"one"') == 3
+def cells(shown):
+    table = BeautifulSoup(shown._repr_html_(), "html.parser")
+    return [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in table("tr")]
 
 
-def test_a_summary_tells_regimes_and_notes_apart_where_there_are_any():
-    both = [FINDINGS[0]._replace(note="but"), FINDINGS[0]._replace(regime=NEARER)]
+def test_a_summary_shows_every_finding_below_its_claim_with_nothing_cut_off():
+    long = FINDINGS[0]._replace(part="a part of many words < " * 9)
+    shown = summary(table([(claim("one"), [long, *FINDINGS[1:]]), (claim("two"), [long])], SETTING))
+    head, one, *rows, two, last = cells(shown)
+    assert head == ["", "measured", "value [95 %]", "predicted"]
+    assert (one, two) == ([f"one: {overall(FINDINGS)}"], [f"two: {long.verdict}"])
+    for row, each in zip([*rows, last], [long, *FINDINGS[1:], long], strict=True):
+        assert row == [
+            MARKS[each.verdict], in_symbols(each.part), str(each.measured),
+            in_symbols(each.prediction),
+        ]  # fmt: skip
+        assert f"{each.verdict}: {each.part}: {each.measured}, predicted" in repr(shown)
+    assert 'aria-label="agrees"' in shown._repr_html_()
+
+
+def test_a_summary_tells_of_regimes_and_notes_where_there_are_any():
+    both = [FINDINGS[0]._replace(note="but"), FINDINGS[0]._replace(regime=NEARER, verdict=D)]
     shown = summary(table([(claim("one"), both)], SETTING))
-    assert shown.data.index.names == ["claim", "regime", "measured quantity"]
-    assert shown.data["note"].tolist() == ["but", ""]
+    _, heading, first, second = cells(shown)
+    assert heading == [f"one: {A} ({NEARER}: {D})"]
+    assert first[1] == f"{FINDINGS[0].part}but"
+    assert second[1] == f"{FINDINGS[0].part}{NEARER}"
+    assert f"({NEARER})" in repr(shown)

@@ -160,6 +160,7 @@ def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(soup):
     assert {(box["tabindex"], box["role"], box["aria-label"]) for box in boxes} == {
         ("0", "group", "table"),
         ("0", "group", "formula"),
+        ("0", "group", "figure"),
     }
     assert soup.find("pre", string="margin 0.8\n")["tabindex"] == "0"
     assert "tabindex" not in soup.select_one(".highlight pre").attrs  # code is broken into lines
