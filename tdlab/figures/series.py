@@ -27,6 +27,7 @@ class Series(NamedTuple):
     how: str = ""  # a value that is alone is to be understood
     remark: str = ""
     middle: str = ""  # half-way, which is told where others have the same ends
+    moves: bool = False  # from the first value to the last, which are no mere limits
 
 
 class View(NamedTuple):
@@ -120,9 +121,10 @@ def _free(line: Line2D, name: str, points: np.ndarray, its: View) -> Iterator[Se
     if len({said(its.value, value) for value in y}) == 1:
         yield Series(name, (y[0],), part, "" if line.is_dashed() else "stays at")
     elif line.is_dashed():
-        yield Series(name, (y[0], y[-1]), part)
+        yield Series(name, (y[0], y[-1]), part, moves=True)
     else:
-        yield Series(name, (y[0], y[-1]), part, remark=_way(x, y, its), middle=_half(x, y, its))
+        told = {"remark": _way(x, y, its), "middle": _half(x, y, its)}
+        yield Series(name, (y[0], y[-1]), part, moves=True, **told)
 
 
 def _half(x: np.ndarray, y: np.ndarray, its: View) -> str:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from tdlab.figures.seen import Panel, dashed_keys, panels
 from tdlab.figures.series import Series
 
+_HARDLY = 0.05  # (ours) a change by this share or less is hardly one
 LIMIT = 600  # characters; a screen reader cannot skip through them
 
 
@@ -123,8 +124,20 @@ def _told(name: str, each: Sequence[Series], say: Callable[[float], str]) -> str
     first, last = (_range([series.values[at] for series in each], say) for at in (0, -1))
     level = all(len(series.values) == 1 for series in each)
     how = each[0].how or ("at" if name[-1:].isdigit() else "")  # or two numbers would meet
-    lead = f"{how} {first}" if level else f"from {first} to {last}"
+    lead = f"{how} {first}" if level else f"{_goes(each)}from {first} to {last}"
     return f"{name} {lead.strip()}{f' ({remark})' if remark else ''}".strip()
+
+
+def _goes(each: Sequence[Series]) -> str:
+    """Whether all of these go up, go down, or hardly move; nothing where they differ."""
+    ways = {_way(*series.values) if series.moves else "" for series in each}
+    return ways.pop() if len(ways) == 1 else ""
+
+
+def _way(first: float, last: float) -> str:
+    if abs(last - first) <= _HARDLY * max(abs(first), abs(last)):
+        return "nearly level, "
+    return "up " if last > first else "down "
 
 
 def _range(values: Sequence[float], say: Callable[[float], str]) -> str:

@@ -37,9 +37,9 @@ def panel() -> Any:
 def test_lines_lead_from_their_first_value_to_their_last_beside_the_theory():
     assert icl.risk(icl_tables.dynamics()).alt == (  # type: ignore[attr-defined]
         "Hinge risk and zero-one error on trained and unseen tasks over training."
-        " Hinge risk against training step, 0 to 40: trained tasks from 0.1 to 0.5,"
-        " unseen tasks from 0.12 to 0.52, theory 0.03."
-        " Zero-one error: trained tasks from 13 % to 53 %, unseen tasks from 15 % to 55 %,"
+        " Hinge risk against training step, 0 to 40: trained tasks up from 0.1 to 0.5,"
+        " unseen tasks up from 0.12 to 0.52, theory 0.03."
+        " Zero-one error: trained tasks up from 13 % to 53 %, unseen tasks up from 15 % to 55 %,"
         " theory 2 %. Dashed, the theory: to O(ε)."
     )
 
@@ -55,9 +55,9 @@ def test_points_are_told_by_the_median_at_each_word_of_an_axis():
 def test_laws_beside_each_other_are_told_by_the_words_below_them():
     text = told(small("icl.prompt_length", tables_of("icl.prompt_length")))
     assert text == (
-        "Needed l′ (leftmost: 1): hinge risk: 1/α′ × 5: our setting from 1 to 4.25,"
-        " nearer the theorem from 1 to 4.25, theorem 1; error: 1/α′ × 5: our setting from 1"
-        " to 3.62, nearer the theorem from 1 to 3.62, theorem 1."
+        "Needed l′ (leftmost: 1): hinge risk: 1/α′ × 5: our setting up from 1 to 4.25,"
+        " nearer the theorem up from 1 to 4.25, theorem 1; error: 1/α′ × 5: our setting up from 1"
+        " to 3.62, nearer the theorem up from 1 to 3.62, theorem 1."
     )
 
 
@@ -123,11 +123,11 @@ def test_what_only_rounding_moves_stays(panel):
 def test_what_a_line_does_on_the_way_is_told_where_it_is_much(panel):
     figure, ax = panel
     ax.plot([0, 5, 10], [1.0, 9.0, 3.0])
-    assert told(figure) == "Loss against step, 0 to 10: from 1 to 3 (at most 9 at 5)."
+    assert told(figure) == "Loss against step, 0 to 10: up from 1 to 3 (at most 9 at 5)."
     ax.clear()
     ax.plot([0, 5, 10], [1.0, 3.4, 3.0])
     ax.set_ylabel("loss")
-    assert told(figure) == "Loss against x, 0 to 10: from 1 to 3.".replace(
+    assert told(figure) == "Loss against x, 0 to 10: up from 1 to 3.".replace(
         " against x, 0 to 10", ""
     )
 
@@ -141,7 +141,7 @@ def test_predictions_are_told_by_what_they_are_about_and_where_they_stand(panel)
     ax.plot([0, 4], [7, 7], color="0.6")  # a guide that has no name
     legend(figure, ax, theory=r"guess: $\to 0$")
     assert told(figure) == (
-        "Loss against step, 0 to 4: one stays at 1, theory of one from 2 to 8, guess 0.5,"
+        "Loss against step, 0 to 4: one stays at 1, theory of one up from 2 to 8, guess 0.5,"
         " guess at 3. Dashed, the guess: to 0."
     )
 
@@ -152,8 +152,8 @@ def test_lines_of_the_same_ends_are_told_by_their_middles(panel):
         ax.plot([0, 5, 10], [0.0, middle, 4.0 + (colour == "green")], color=colour, label=colour)
     legend(figure, ax)
     assert told(figure) == (
-        "Loss against step, 0 to 10: red from 0 to 4 (1 at 5), blue from 0 to 4 (3 at 5),"
-        " green from 0 to 5."
+        "Loss against step, 0 to 10: red up from 0 to 4 (1 at 5), blue up from 0 to 4 (3 at 5),"
+        " green up from 0 to 5."
     )
 
 
@@ -162,7 +162,7 @@ def test_a_word_below_a_point_is_the_place_of_that_point_not_the_name_of_the_lin
     ax.plot([0.4, 0.7, 1], [1.0, 2.0, 4.0], "-o", color="red", label="one")
     ax.set_xticks([0.4, 0.7, 1], ["0.4\nl = 40", "0.7\nl = 23", "1\nl = 16"])
     legend(figure, ax)
-    assert told(figure) == "Loss: one from 1 to 4."
+    assert told(figure) == "Loss: one up from 1 to 4."
 
 
 def test_parts_for_which_there_is_no_room_are_counted(panel):
@@ -181,7 +181,7 @@ def test_of_the_last_panel_as_much_is_told_as_there_is_room_for():
     ax.bar([f"a thing that has a long name {k}" for k in range(30)], np.arange(30.0), label="mass")
     text = told(figure)
     assert LIMIT - 90 < len(text) <= LIMIT
-    assert "Case 3: quantity 3: ours from 3 % to 6 %" in text
+    assert "Case 3: quantity 3: ours up from 3 % to 6 %" in text
     assert "long name 0: mass 0; a thing" in text
     assert text.endswith(f"; {30 - text.count('mass')} more.")
 
@@ -191,7 +191,7 @@ def test_what_is_missing_is_not_told(panel):
     ax.plot([0, 1, 2], [np.nan, 4, 2], "o", color="red", label="one")
     ax.plot([0, 1], [np.nan, np.nan], color="blue", label="other")
     legend(figure, ax)
-    assert told(figure) == "Loss against step, 0 to 2: one from 4 to 2."
+    assert told(figure) == "Loss against step, 0 to 2: one down from 4 to 2."
 
 
 def many(rows: int, columns: int) -> Any:
@@ -210,7 +210,7 @@ def many(rows: int, columns: int) -> Any:
 def test_panels_of_the_same_labels_are_told_together_where_there_are_many():
     assert told(many(2, 5)) == (
         "5 panels, case 0 to case 4: quantity 0 against step, 0 to 1: ours from 0 %–4 % to"
-        " 0 %–8 %, random stays at 1 %. 5 panels, case 5 to case 9: quantity 1: ours from"
+        " 0 %–8 %, random stays at 1 %. 5 panels, case 5 to case 9: quantity 1: ours up from"
         " 5 %–9 % to 10 %–18 %, random stays at 1 %."
     )
 
@@ -222,3 +222,14 @@ def test_panels_for_which_there_is_no_room_are_counted():
     assert text.endswith(" more panels.")
     shown = text.count("quantity")
     assert f" {12 - shown} more panels." in text
+
+
+def test_what_moves_by_a_twentieth_hardly_moves(panel):
+    figure, ax = panel
+    ax.plot([0, 2], [1.0, 1.05], label="one")
+    ax.plot([0, 2], [1.0, 0.9], label="other")
+    ax.set(xlabel="step", ylabel="loss")
+    figure.legend()
+    assert told(figure) == (
+        "Loss against step, 0 to 2: one nearly level, from 1 to 1.05, other down from 1 to 0.9."
+    )
