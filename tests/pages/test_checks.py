@@ -7,6 +7,8 @@ from playwright.sync_api import Browser
 
 from tests.pages.visits import visit
 
+pytestmark = pytest.mark.slow  # `make pages` runs these
+
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>Reports</title><style>{style}</style></head>
 <body><main><h1>A page</h1><p>Words.</p>{body}</main></body></html>"""

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, Page
 
 from tests.pages.visits import pages_of, visit
 
+pytestmark = pytest.mark.slow  # `make pages` runs these
+
 # One of each kind; the other points of the grid are made as the first is.
 KINDS = [
     "index.html",

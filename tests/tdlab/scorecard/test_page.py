@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.figure
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from tdlab.scorecard import page, readme
 from tests.tdlab.scorecard.cards import FINDINGS, FOUND, OTHER, RUNS
@@ -151,3 +152,12 @@ def test_the_readme_of_the_repository_shows_figures_that_are_there():
     images = re.findall(r'src="([^"]*)"', text)
     assert len(images) >= 6
     assert all((reports / image).is_file() for image in images)
+    # The picture on the first page of the repository is of the same scorecard.
+    with Image.open(reports / "figures" / "scorecard.png") as picture:
+        said = str(picture.info["Description"])
+    preset, seeds = re.findall(r"Preset `(\w+)`.*seeds of the studies: ([^;]*);", text)[0]
+    assert f"at preset {preset}; seeds: {seeds}." in said
+    counts = re.findall(r"(\d+) (agrees|disagrees|inconclusive)", text.splitlines()[2])
+    assert re.findall(r"(agrees|disagrees|inconclusive): (\d+)", said) == [
+        (verdict, count) for count, verdict in counts
+    ]
