@@ -113,6 +113,14 @@ class Trained:
         """The parameters as the run left them."""
         return self.at(self.steps[-1])
 
+    def contains(self, steps: Sequence[int], params: Params, loss: Float[Tensor, " taken"]) -> bool:
+        """Whether these snapshots, and the losses up to there, are its own, bit for bit."""
+        if not {*steps} <= {*self.steps} or {*params} != {*self.params}:
+            return False
+        places = [self.steps.index(step) for step in steps]
+        same = all(params[name].equal(leaf[places]) for name, leaf in self.params.items())
+        return same and loss.equal(self.loss[: len(loss)])
+
     def as_asked(self, run: Run) -> "Trained":
         """The part of this trajectory that ``run`` asks for, which must not lack anything."""
         assert self.standing.lacks(run) is None, run.id

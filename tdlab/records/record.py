@@ -41,6 +41,7 @@ class Record:
     snapshots: File
     rows: File
     provenance: dict[str, Any]
+    earlier: tuple[str, ...] = ()  # its content when it had less, of which all is still in it
 
     @property
     def names(self) -> set[str]:
@@ -51,6 +52,11 @@ class Record:
     def content(self) -> str:
         """Twelve hexadecimal digits of a hash of all its snapshots and losses."""
         return sha256(f"{self.snapshots.sha256} {self.rows.sha256}".encode()).hexdigest()[:12]
+
+    @property
+    def contents(self) -> set[str]:
+        """Hashes of all that was ever in it and still is."""
+        return {*self.earlier, self.content}
 
 
 def root(given: str | Path | None = None) -> Path:
@@ -94,7 +100,8 @@ def read(store: Path, run: str) -> Record | None:
     fields = json.loads(text)
     fields.pop("sha256")
     files = {name: File(**fields[name]) for name in ("snapshots", "rows")}
-    record = Record(**{**fields, **files, "steps": tuple(fields["steps"])})
+    lists = {name: tuple(fields.get(name, ())) for name in ("steps", "earlier")}
+    record = Record(**{**fields, **files, **lists})
     if record.id != run:
         raise Damaged(f"{path} is misplaced: it is the record of run {record.id}")
     return record

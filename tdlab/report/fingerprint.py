@@ -36,16 +36,17 @@ def unchanged(page: Page, made: Mapping[str, Any]) -> bool:
         and record.is_of(page.parameters, made)
         and made["versions"] == versions()
         and former == {**of(page), "runs": former["runs"]}
-        and all(_content(run) == content for run, content in former["runs"].items())
+        and all(content in _contents(run) for run, content in former["runs"].items())
     )
 
 
-def _content(run: str) -> str | None:
+def _contents(run: str) -> set[str]:
+    """What is in a run, and what was when it had fewer steps or snapshots: a page may know that."""
     try:
         its = records.read(records.root(), run)
     except records.Damaged:
-        return None
-    return None if its is None else its.content
+        return set()
+    return set() if its is None else its.contents
 
 
 def _hash_of_sources(beside: Path) -> str:

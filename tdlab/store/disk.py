@@ -29,6 +29,8 @@ from tdlab.trajectory import Ending, Standing, Trained
 
 T = TypeVar("T")
 
+_EARLIER = 32  # (ours) contents of a run that are remembered
+
 
 class Disk:
     """The store in a folder, which processes and machines may share.
@@ -156,9 +158,24 @@ class Disk:
             snapshots=file,
             rows=rows,
             provenance=origin,
+            earlier=self._still_in(result),
         )
         contents = {file.name: tensors, rows.name: table, RECORD: records.sealed(record)}
         return {folder / name: content for name, content in contents.items()}
+
+    def _still_in(self, result: Trained) -> tuple[str, ...]:
+        """What the contents of the run were, if all that is there now is in the result as well."""
+        try:
+            record = records.read(self.folder, result.run.id)
+            if record is None:
+                return ()
+            folder = records.folder(self.folder, record.id)
+            there = snapshots.read(folder / record.snapshots.name, record.id, record.snapshots)
+            loss = _losses(folder, record, result.run)
+        except Damaged:
+            return ()
+        kept = result.contains(there.steps, there.params, loss)
+        return (*record.earlier, record.content)[-_EARLIER:] if kept else ()
 
     @staticmethod
     def clean(folder: Path, keep: set[str]) -> None:

@@ -1,5 +1,7 @@
 """What was trained of a run shows itself in a line, and in a notebook with the run."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.tdlab.runs import RUN, WILD, anew
@@ -20,3 +22,15 @@ def test_of_a_run_that_diverged_it_says_when():
     step = trained.ending.step
     assert f"diverged at step {step}" in repr(trained)
     assert f"diverged at step {step}; loss from" in trained._repr_html_()
+
+
+def test_it_contains_its_parts_and_nothing_else():
+    (short,), (long,) = anew([RUN]), anew([replace(RUN, steps=15)])
+    assert long.contains(short.steps, short.params, short.loss)
+    assert long.contains(
+        (), {name: leaf[:0] for name, leaf in short.params.items()}, short.loss[:0]
+    )
+    assert not short.contains(long.steps, long.params, long.loss)
+    assert not long.contains(short.steps, short.params, short.loss + 1)
+    assert not long.contains(short.steps, {**short.params, "a": -short.params["a"]}, short.loss)
+    assert not long.contains(short.steps, {"a": short.params["a"]}, short.loss)

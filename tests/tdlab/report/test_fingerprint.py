@@ -92,8 +92,8 @@ def other_module_beside_it(folder: Path) -> None:
     (folder / "mine.py").write_text("x = 1")
 
 
-def longer_run(_: Path) -> None:
-    trained([replace(RUN, steps=RUN.steps + 5)])
+def longer_run(_: Path, more: int) -> None:
+    trained([replace(RUN, steps=RUN.steps + more)])
 
 
 def removed_run(_: Path) -> None:
@@ -105,7 +105,13 @@ def damaged_run(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"finished", b"finishes"))
 
 
-CHANGES = [other_notebook, other_module_beside_it, longer_run, removed_run, damaged_run]
+def other_bits(_: Path) -> None:
+    there = Disk().load(RUN)
+    params = {name: leaf + 1 for name, leaf in there.params.items()}
+    Disk().save([replace(there, params=params)])
+
+
+CHANGES = [other_notebook, other_module_beside_it, other_bits, removed_run, damaged_run]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -114,6 +120,16 @@ def test_a_page_is_not_what_it_was_after_any_change(notebook, monkeypatch, chang
     record = recorded(folder, str(notebook), monkeypatch)
     assert fingerprint.unchanged(page, record)
     change(folder)
+    assert not fingerprint.unchanged(page, record)
+
+
+def test_a_page_is_what_it_was_where_a_run_has_grown(notebook, monkeypatch):
+    page, folder = plan([str(notebook)])[0], notebook.parent
+    record = recorded(folder, str(notebook), monkeypatch)
+    for more in (5, 10):
+        longer_run(folder, more)
+        assert fingerprint.unchanged(page, record)
+    other_bits(folder)
     assert not fingerprint.unchanged(page, record)
 
 
