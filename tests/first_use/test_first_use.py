@@ -23,6 +23,11 @@ LESS = "" if INSTALLED else " -p seeds 2 -p steps 40 -p lr 0.5 -p prompts 20"
 FIGURES = 5
 
 
+def of_a_page(test):
+    """Slow in a clone, where `make report` makes such pages anyway."""
+    return test if INSTALLED else pytest.mark.slow(test)
+
+
 class Newcomer(NamedTuple):
     """Somebody in an empty folder, with an empty store beside it."""
 
@@ -96,6 +101,7 @@ def test_plain_papermill_changes_a_parameter(executed):
     assert f"{start:.4f}, the binomial expectation" in shown
 
 
+@of_a_page
 def test_a_report_is_one_file(page):
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     images = [str(image["src"]) for image in soup.find_all("img")]
@@ -106,6 +112,7 @@ def test_a_report_is_one_file(page):
     assert "alpha = 0.6" in soup.text
 
 
+@of_a_page
 def test_the_store_has_what_was_trained(newcomer, page):
     *_, counts = newcomer("tdlab runs list").splitlines()
     trained = re.match(r"(\d+) runs \(\1 finished\)", counts)
