@@ -29,7 +29,7 @@ def explore(
     other, of the ``member`` and the ``prompt`` that are given here.
 
     Returns:
-        The exploration; its last expression in a cell shows it.
+        The exploration, which shows itself as the last expression of a cell.
 
     Raises:
         TypeError: for what is neither a run nor trained.
